@@ -54,7 +54,7 @@ class BedrockProtocol:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What can change a score, for the results."""
+        """Settings that can change a score, for the results."""
         return {
             "backend": "Bedrock Converse",
             "url": self._base,

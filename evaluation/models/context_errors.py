@@ -15,7 +15,7 @@ _CONTEXT = re.compile(
     # vLLM: "This model's maximum context length is 4096 tokens. However, you requested …", and
     # "The decoder prompt (length 5000) is longer than the maximum model length of 4096".
     r"|maximum context length|longer than the maximum model length"
-    # Gateways of other providers that speak this protocol.
+    # Gateways of other providers with OpenAI's API.
     r"|exceeds the context window|maximum prompt length is|reduce the length of the messages"
     # Bedrock's ValidationException: "Input is too long for requested model.", and models there.
     r"|input is too long|prompt is too long|too many input tokens|expected maxlength",

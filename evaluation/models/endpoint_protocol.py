@@ -14,9 +14,9 @@ from training.judges.cost_ledger import count_characters
 from training.judges.reply_cache import JudgeReply
 
 _CHARACTERS_PER_TOKEN_ID = 3
-"""As many as a cost account counts for a token."""
+"""Characters that a cost account counts for a token."""
 MAX_STOP_TEXTS = 4
-"""Stop texts that OpenAI's API accepts; the answer is cut at all of them when it is there."""
+"""Stop texts that OpenAI's API accepts; a complete answer is cut at all of a task's."""
 
 TOO_LONG = TooLong("longer than the context of the endpoint")
 """Outcome of a request that the endpoint refuses for its length."""
@@ -67,12 +67,18 @@ class EndpointProtocol(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What can change a score, for the results."""
+        """Settings that can change a score, for the results."""
 
     def answer_request(
         self, prompt: Prompt, settings: GenerationSettings, sample: int
     ) -> EndpointRequest:
-        """Return the request of an answer."""
+        """Return the request of an answer.
+
+        Args:
+            prompt: Text, or a conversation.
+            settings: How the answer is generated.
+            sample: Number of the sample.
+        """
 
     def call(self, client: httpx2.Client, request: EndpointRequest) -> JudgeReply:
         """Perform a call.

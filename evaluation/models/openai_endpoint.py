@@ -52,7 +52,7 @@ class OpenAiProtocol:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What can change a score, for the results."""
+        """Settings that can change a score, for the results."""
         return {
             "backend": "OpenAI protocol",
             "url": self._section.url,
