@@ -51,9 +51,12 @@ def run_evaluation(options: EvaluateOptions) -> int:
     """
     quiet()
     suite = load_suite(options.suite, against=options.against is not None)
-    sources = find_sources(suite, options)
+    names = {"MODEL": options.model, "--against": options.against}
+    sources = [find_source(name, key, suite) for key, name in names.items() if name is not None]
     out = options.out or default_folder(suite.suite, *sources)
-    result = evaluate_suite(suite, options, sources, out)
+    result = evaluate_suite(
+        suite, sources, out, batch_size=options.batch_size, max_cost=options.max_cost
+    )
     for line in result_lines(suite, result):
         say(line)
     if result.spent:
@@ -63,34 +66,22 @@ def run_evaluation(options: EvaluateOptions) -> int:
     return 0
 
 
-def find_sources(
-    suite: Suite, options: EvaluateOptions, names: tuple[str, str] = ("MODEL", "--against")
-) -> list[ModelSource]:
-    """Return the evaluated model and, if there is one, the model that it is compared with.
-
-    Args:
-        suite: The suite.
-        options: Names of the models.
-        names: Names of the two arguments, for messages.
-
-    Raises:
-        JobError: An endpoint cannot be used, or a task cannot be asked of it.
-        ModelError: There is no such model.
-    """
-    wanted = zip((options.model, options.against), names, strict=True)
-    return [find_source(name, argument, suite) for name, argument in wanted if name is not None]
-
-
 def evaluate_suite(
-    suite: Suite, options: EvaluateOptions, sources: Sequence[ModelSource], out: Path
+    suite: Suite,
+    sources: Sequence[ModelSource],
+    out: Path,
+    *,
+    batch_size: int,
+    max_cost: float | None,
 ) -> EvaluationResult:
     """Evaluate a model on a suite and write the results and the report.
 
     Args:
         suite: The suite.
-        options: Batch size and cost limit.
-        sources: The evaluated model and, if there is one, the model that it is compared with.
+        sources: The model and, if there is one, the model to compare with on the same items.
         out: Folder of the results.
+        batch_size: Sequences per forward pass.
+        max_cost: Limit in US dollars for calls.
 
     Raises:
         TemperError: The items or a model cannot be used.
@@ -100,27 +91,25 @@ def evaluate_suite(
     import torch
 
     from evaluation.contamination import find_contaminated
+    from evaluation.items import read_all_items
     from evaluation.models.load import prepare_models
     from evaluation.report.page import write_report
     from evaluation.runner import (
         ModelScores,
         evaluate_model,
         mark_contaminated,
-        read_suite_items,
         summarise_suite,
         write_results,
     )
     from evaluation.scores.base import ScoreContext
 
-    items = read_suite_items(suite)
+    items = read_all_items(suite.tasks)
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
-    contexts = [
-        ScoreContext(device, out, cache, options.max_cost, source.model_name) for source in sources
-    ]
+    contexts = [ScoreContext(device, out, cache, max_cost, source.model_name) for source in sources]
     # All endpoints are examined before the first model is evaluated.
-    loads = prepare_models(sources, contexts[0], options.batch_size, suite, items)
+    loads = prepare_models(sources, contexts[0], batch_size, suite, items)
     # The training data of a model behind an endpoint are not known.
     flags = None if sources[0].endpoint else find_contaminated(sources[0].name, items)
     scored: list[ModelScores] = []
@@ -128,13 +117,13 @@ def evaluate_suite(
     for source, context, load in reversed(list(zip(sources, contexts, loads, strict=True))):
         say(f"evaluating {source.name} on {suite.suite}: {sum(map(len, items.values()))} items")
         scored.append(evaluate_model(suite, items, load, context, say, *scored))
-    model, against = scored[-1], scored[0] if len(scored) > 1 else None
+    scores, other = scored[-1], scored[0] if len(scored) > 1 else None
     if flags is not None:
-        model = mark_contaminated(model, flags)
+        scores = mark_contaminated(scores, flags)
     seconds = time.monotonic() - start
-    result = summarise_suite(suite, items, model, against, seconds, flags)
+    result = summarise_suite(suite, items, scores, other, seconds, flags)
     result = dataclasses.replace(result, spent=read_spent(out))
-    write_results(out, result, model, against)
+    write_results(out, result, scores, other)
     write_report(out)
     return result
 

@@ -17,16 +17,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evaluation.command import (
-    EvaluateOptions,
-    evaluate_suite,
-    find_sources,
-    result_lines,
-    spent_line,
-)
+from evaluation.command import evaluate_suite, result_lines, spent_line
 from evaluation.config.scores import LlmJudge
 from evaluation.config.suite import Suite
-from evaluation.models.sources import ModelSource, stable_folder
+from evaluation.models.sources import ModelSource, find_source, stable_folder
 from evaluation.report.formatting import fact_rows
 from evaluation.report.page import REPORT
 from training.config.data import Source
@@ -100,12 +94,11 @@ def run_comparison(options: CompareOptions) -> int:
         "scores": [score.model_dump(mode="json")],
     }
     suite = Suite.model_validate({"suite": "compare", "tasks": [task]})
-    settings = EvaluateOptions(
-        options.model, options.judge, options.other, None, options.batch_size, options.max_cost
+    sources = [find_source(options.model, "A", suite), find_source(options.other, "B", suite)]
+    out = options.out or _default_folder(options, sources)
+    result = evaluate_suite(
+        suite, sources, out, batch_size=options.batch_size, max_cost=options.max_cost
     )
-    sources = find_sources(suite, settings, ("A", "B"))
-    out = options.out or _default_folder(sources)
-    result = evaluate_suite(suite, settings, sources, out)
     counts = write_pairs(out)
     for line in result_lines(suite, result):
         say(line)
@@ -222,8 +215,9 @@ def _pair_line(item: dict[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 
-def _default_folder(sources: Sequence[ModelSource]) -> Path:
+def _default_folder(options: CompareOptions, sources: Sequence[ModelSource]) -> Path:
     if any(source.endpoint for source in sources):
-        return stable_folder("compare", *sources)
+        model, other = sources
+        return stable_folder("compare", model, other, options.prompts, options.judge)
     names = "-".join(Path(source.name).name for source in sources)
     return Path("evaluations") / "compare" / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"

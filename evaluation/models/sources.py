@@ -63,15 +63,18 @@ def find_source(name: str, argument: str, suite: Suite) -> ModelSource:
     return ModelSource(name, section)
 
 
-def stable_folder(suite: str, model: ModelSource, against: ModelSource | None) -> Path:
+def stable_folder(
+    suite: str, model: ModelSource, against: ModelSource | None, *inputs: Path
+) -> Path:
     """Return the folder of an evaluation with an endpoint: the same each time, to resume it.
 
     Args:
         suite: Name of the suite.
         model: The evaluated model.
         against: The model that it is compared with.
+        inputs: Files that are not part of a suite.
     """
-    identities = [model.identity, None if against is None else against.identity]
+    identities = [model.identity, None if against is None else against.identity, *map(str, inputs)]
     digest = hashlib.sha256(json.dumps(identities).encode()).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model.model_name).name).strip("-.")
     return Path("evaluations") / suite / f"{name}-{digest}"
