@@ -114,6 +114,7 @@ LOCAL = (
     "evaluate",
     "execution-policies",
     "export",
+    "export-suite",
     "feedback",
     "idle-cost",
     "import",
