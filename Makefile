@@ -73,13 +73,16 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: register push-model models diff-models promote lineage evaluate compare feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: register push-model models diff-models promote lineage evaluate export-suite compare feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
+
+export-suite: $(VENV)/.train  ## write a suite for another tool: make export-suite SUITE=suite.yaml TO=inspect|lm-eval|bedrock|sagemaker OUT=folder
+	@$(if $(and $(SUITE),$(TO),$(OUT)),$(TEMPER) export-suite $(SUITE) --to $(TO) --out $(OUT) $(ARGS),echo 'make export-suite needs SUITE=…, TO=… and OUT=…' >&2; exit 2)
 
 compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=… PROMPTS=prompts.jsonl JUDGE=judge.yaml [OUT=…]
 	@$(TEMPER) compare $(A) $(B) --prompts "$(PROMPTS)" --judge "$(JUDGE)" $(if $(OUT),--out $(OUT)) $(ARGS)
@@ -122,11 +125,11 @@ status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make st
 adopt: $(VENV)/.launch  ## make a run that was submitted elsewhere manageable here: make adopt RUN=… ENV=dev
 	@$(TEMPER) adopt $(RUN) --env $(ENV)
 
-logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
-	@$(TEMPER) logs $(RUN)
+logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=… [ENV=dev: of a processing job]
+	@$(TEMPER) logs $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV))
 
-stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=…
-	@$(TEMPER) stop $(RUN)
+stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=… [ENV=dev: a processing job]
+	@$(TEMPER) stop $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV))
 
 resume: $(VENV)/.launch  ## resume a stopped or failed run: make resume RUN=…
 	@$(TEMPER) resume $(RUN) $(if $(SET),--set '$(SET)')
