@@ -105,6 +105,7 @@ LOCAL = (
     "bench-preferences",
     "bench-prepare",
     "bias",
+    "chat",
     "check",
     "check-job",
     "compare",
