@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from serving.chat.chat_model import ChatModel, ChatSettings
-from serving.chat.conversation import Choice, Conversation, append_row
+from serving.chat.history import ChatHistory, Choice, append_row
 from serving.errors import RequestError
 from training.errors import DataError
 
@@ -46,7 +46,7 @@ class ChatTerminal:
         write: Callable[[str], object],
     ):
         self._models, self._settings, self._file, self._write = models, settings, file, write
-        self.conversation = Conversation(system)
+        self.conversation = ChatHistory(system)
 
     def line(self, text: str) -> bool:
         """Answer a line or obey a command, and return False when the chat ends."""

@@ -13,7 +13,7 @@ import torch
 from evaluation.models.base import GeneratedAnswers, GenerationSettings
 from evaluation.models.transformers_model import TransformersModel
 from feedback.readers import read_labels
-from serving.chat.conversation import Conversation
+from serving.chat.history import ChatHistory
 from temper.cli import main
 
 QUESTION = "What is int?"
@@ -129,7 +129,7 @@ def test_options_and_models_that_cannot_be_used(
 
 
 def test_a_new_system_message_begins_a_new_conversation() -> None:
-    conversation = Conversation("Be brief.")
+    conversation = ChatHistory("Be brief.")
     conversation.ask("a")
     conversation.answers.append("b")
     conversation.ask("c")

@@ -14,7 +14,7 @@ Choice = Literal["a", "b", "tie"]
 
 
 @dataclass
-class Conversation:
+class ChatHistory:
     """Conversation whose last question has one or two answers.
 
     Attributes:
