@@ -22,7 +22,6 @@ from evaluation.models.base import (
 from evaluation.models.request_encoder import NO_LENGTH_LIMIT, RequestEncoder
 from evaluation.models.windows import TokenRequest, text_windows
 from evaluation.results import EvaluatedModelInfo
-from training.errors import ModelError
 from training.judges.local_generator import prompt_seed
 from training.models.context_length import context_length
 from training.models.generate import sample, uniforms
