@@ -128,6 +128,7 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
+    "serve",
     "synth",
     "test",
     "test-infra",
