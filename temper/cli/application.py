@@ -19,6 +19,7 @@ from temper.cli import (
     registry,
     runs,
     serving,
+    suites,
 )
 from temper.cli.group import CommandGroup
 
@@ -53,16 +54,8 @@ def _application(
 
 
 for _group in (
-    jobs,
-    data,
-    runs,
-    models,
-    serving,
-    quality,
-    registry,
-    platform,
-    images,
-    environments,
+    *(jobs, data, runs, models, serving, quality, suites),
+    *(registry, platform, images, environments),
 ):
     _group.register(app)
 

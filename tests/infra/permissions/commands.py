@@ -115,6 +115,7 @@ LOCAL = (
     "evaluate",
     "execution-policies",
     "export",
+    "export-suite",
     "feedback",
     "idle-cost",
     "import",

@@ -23,7 +23,7 @@ COMMANDS = (
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "serve", "chat"),
     *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
-    "idle-cost",
+    *("export-suite", "idle-cost"),
     *("register", "models", "diff-models", "promote", "lineage"),
     *("publish-image", "approve-image"),
     *("connect", "notify", "cluster-setup", "cluster-software"),
