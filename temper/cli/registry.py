@@ -35,7 +35,7 @@ RemoteOption = Annotated[
 EnvironmentOption = Annotated[
     str | None, typer.Option("--env", help="The environment of the remote registry.")
 ]
-_DEFAULT = Path("model-registry")
+DEFAULT_REGISTRY = Path("model-registry")
 
 
 def _register(
@@ -55,7 +55,7 @@ def _register(
     ] = None,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Register the verified model of a run as a version.
 
@@ -85,7 +85,7 @@ def _push_model(
     model: VersionArgument,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Copy a registered version to a remote registry.
 
@@ -107,7 +107,7 @@ def _models(
     ] = False,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """List the registered models and their stages.
 
@@ -123,7 +123,7 @@ def _models(
 
 
 def _diff_models(
-    first: VersionArgument, second: VersionArgument, registry: RegistryOption = _DEFAULT
+    first: VersionArgument, second: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY
 ) -> int:
     """Compare two registered versions.
 
@@ -143,7 +143,7 @@ def _promote(
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Change the stage of a registered version.
 
@@ -154,7 +154,7 @@ def _promote(
     return promote_model(registry, model, stage, reason, _remote(to, env))
 
 
-def _lineage(model: VersionArgument, registry: RegistryOption = _DEFAULT) -> int:
+def _lineage(model: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY) -> int:
     """Show what a registered version was made of."""
     from registry.command import print_lineage
 
