@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from evaluation.models.base import EvaluatedModel
+from evaluation.models.gguf_model import find_gguf
 from training.errors import ModelError
 from training.run_folder import RunFolder
 
@@ -15,7 +16,7 @@ def load_model(source: str, batch_size: int) -> EvaluatedModel:
     """Return the model that a user names, on this machine's accelerator if it has one.
 
     Args:
-        source: Run folder, folder of a model or an adapter, or Hub id.
+        source: Run folder, folder of a model or an adapter, GGUF file, or Hub id.
         batch_size: Sequences per forward pass.
 
     Raises:
@@ -29,17 +30,17 @@ def load_model(source: str, batch_size: int) -> EvaluatedModel:
 
 
 def model_folder(source: str) -> str:
-    """Return the folder of the model that a source names.
+    """Return the folder of the model that a source names, or its GGUF file.
 
     Args:
-        source: Run folder, folder of a model or an adapter, or Hub id.
+        source: Run folder, folder of a model or an adapter, GGUF file, or Hub id.
 
     Raises:
-        ModelError: The run has no model.
+        ModelError: The run has no model, or the folder has several GGUF files.
     """
     run = RunFolder(Path(source))
     if run.state is None:
-        return source
+        return str(find_gguf(source) or source)
     if run.merged.is_dir():
         return str(run.merged)
     if run.model.is_dir():
