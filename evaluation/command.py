@@ -53,7 +53,14 @@ def run_evaluation(options: EvaluateOptions) -> int:
     if options.against is not None:
         require_model(options.against, "--against")
     out = options.out or default_folder(options.model, suite.suite)
-    result = evaluate_suite(suite, options, out)
+    result = evaluate_suite(
+        suite,
+        options.model,
+        options.against,
+        out,
+        batch_size=options.batch_size,
+        max_cost=options.max_cost,
+    )
     for line in result_lines(suite, result):
         say(line)
     say(f"done in {result.seconds:.0f} s: {out / REPORT}")
@@ -61,13 +68,24 @@ def run_evaluation(options: EvaluateOptions) -> int:
     return 0
 
 
-def evaluate_suite(suite: Suite, options: EvaluateOptions, out: Path) -> EvaluationResult:
+def evaluate_suite(
+    suite: Suite,
+    model: str,
+    against: str | None,
+    out: Path,
+    *,
+    batch_size: int,
+    max_cost: float | None,
+) -> EvaluationResult:
     """Evaluate a model on a suite and write the results and the report.
 
     Args:
         suite: The suite.
-        options: Models, batch size and cost limit.
+        model: The model.
+        against: Model to compare with on the same items.
         out: Folder of the results.
+        batch_size: Sequences per forward pass.
+        max_cost: Limit in US dollars for calls.
 
     Raises:
         TemperError: The items or a model cannot be used.
@@ -77,38 +95,38 @@ def evaluate_suite(suite: Suite, options: EvaluateOptions, out: Path) -> Evaluat
     import torch
 
     from evaluation.contamination import find_contaminated
+    from evaluation.items import read_all_items
     from evaluation.models.load import load_model
     from evaluation.report.page import write_report
     from evaluation.runner import (
         ModelScores,
         evaluate_model,
         mark_contaminated,
-        read_suite_items,
         summarise_suite,
         write_results,
     )
     from evaluation.scores.base import ScoreContext
 
-    items = read_suite_items(suite)
+    items = read_all_items(suite.tasks)
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
-    flags = find_contaminated(options.model, items)
+    flags = find_contaminated(model, items)
     scored: list[ModelScores] = []
     # The other model first: some scores compare the model's answers with its answers.
-    for source in (options.against, options.model):
+    for source in (against, model):
         if source is None:
             continue
         say(f"evaluating {source} on {suite.suite}: {sum(map(len, items.values()))} items")
-        context = ScoreContext(device, out, cache, options.max_cost, source)
-        load = partial(load_model, source, options.batch_size)
+        context = ScoreContext(device, out, cache, max_cost, source)
+        load = partial(load_model, source, batch_size)
         scored.append(evaluate_model(suite, items, load, context, say, *scored))
-    model, against = scored[-1], scored[0] if len(scored) > 1 else None
+    scores, other = scored[-1], scored[0] if len(scored) > 1 else None
     if flags is not None:
-        model = mark_contaminated(model, flags)
+        scores = mark_contaminated(scores, flags)
     seconds = time.monotonic() - start
-    result = summarise_suite(suite, items, model, against, seconds, flags)
-    write_results(out, result, model, against)
+    result = summarise_suite(suite, items, scores, other, seconds, flags)
+    write_results(out, result, scores, other)
     write_report(out)
     return result
 

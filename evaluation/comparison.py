@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evaluation.command import EvaluateOptions, evaluate_suite, result_lines
+from evaluation.command import evaluate_suite, result_lines
 from evaluation.config.scores import LlmJudge
 from evaluation.config.suite import Suite
 from evaluation.report.formatting import fact_rows
@@ -97,10 +97,14 @@ def run_comparison(options: CompareOptions) -> int:
     }
     suite = Suite.model_validate({"suite": "compare", "tasks": [task]})
     out = options.out or _default_folder(options)
-    settings = EvaluateOptions(
-        options.model, options.judge, options.other, out, options.batch_size, options.max_cost
+    result = evaluate_suite(
+        suite,
+        options.model,
+        options.other,
+        out,
+        batch_size=options.batch_size,
+        max_cost=options.max_cost,
     )
-    result = evaluate_suite(suite, settings, out)
     counts = write_pairs(out)
     for line in result_lines(suite, result):
         say(line)

@@ -85,7 +85,7 @@ def _run_multiple_choice(
             nats.append(None)
             continue
         values = [score.nats for score in known]
-        # As in lm-eval, the length of a choice is that of its text without the delimiter.
+        # As in lm-eval, a choice's length excludes the delimiter.
         lengths = [max(1, len(choice) - delimiter) for choice in item.choices]
         best = int(np.argmax(values))
         best_normalized = int(np.argmax(np.array(values) / lengths))

@@ -108,7 +108,7 @@ class LlmJudgeScore:
 
     def _compare(self, items: Sequence[AnsweredItem]) -> ScoreOutcome:
         section = self._section
-        others = self._context.other_answers() if self._context.other_answers else {}
+        others = self._context.other_answers or {}
         rows = [number for number, item in enumerate(items) if others.get(item.id)]
         if not rows:
             raise DataError("the other model has an answer to none of the items")
