@@ -134,20 +134,20 @@ def _section(
     ]
     return f"""## Evaluation
 
-`temper evaluate` and {LM_EVAL} on the same items of public sets (MMLU, TruthfulQA, GSM8K, BIG-Bench
-Hard, HumanEval, books) with the model `{model.name}`, fp32, batches of {BATCH_SIZE}, greedy answers of
-at most {NEW_TOKENS} tokens, one thread each, the same torch and Transformers. Each contestant is a process
-of its own; medians and ratios within {rounds} alternating rounds. Accuracies and bits per byte of the two are
-compared in each measurement, and are equal.
+`temper evaluate` and {LM_EVAL} on the same items of public sets (MMLU, TruthfulQA, GSM8K,
+BIG-Bench Hard, books) with the model `{model.name}`, fp32, batches of {BATCH_SIZE}, greedy answers
+of at most {NEW_TOKENS} tokens, one thread each, the same torch and Transformers. Each contestant is
+a process of its own; medians, and medians of the ratios within {rounds} alternating rounds.
+Accuracies and bits per byte of the two are compared in each measurement, and are equal.
 {circumstances(("torch", "transformers"))} `make bench-evaluate`.
 
 Items per second of CPU time in the model's requests, tokenizing included:
 
 {table(["", "items", *CONTESTANTS, "Temper is faster"], rates)}
 
-A suite of 8 tasks × {ITEMS_PER_TASK} items ({items[SUITES[0]]} items: 3 multiple choice, 3 perplexity, 2 generation) from reading
-the suite to the results, with loading the model and, in Temper, intervals and the report; imports
-({imports[0]} and {imports[1]} s) are not counted:
+A suite of 8 tasks × {ITEMS_PER_TASK} items (3 multiple choice, 3 perplexity, 2 generation), from
+reading the suite to the results, with loading the model and, in Temper, intervals and the report.
+Imports ({imports[0]} and {imports[1]} s) are not counted:
 
 {table(["", *CONTESTANTS, "Temper is faster"], whole)}
 """

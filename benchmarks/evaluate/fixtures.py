@@ -14,7 +14,12 @@ import yaml
 from transformers import AutoTokenizer
 
 ITEMS_PER_TASK = 50
-_ITEMS = {"eight_tasks": ITEMS_PER_TASK, "multiple_choice": 200, "perplexity": 200, "generation": 128}
+_ITEMS = {
+    "eight_tasks": ITEMS_PER_TASK,
+    "multiple_choice": 200,
+    "perplexity": 200,
+    "generation": 128,
+}
 SUITES = tuple(_ITEMS)
 NEW_TOKENS = 48
 # Left of the context for the longest choice or answer: an item that does not fit is cut by lm-eval
@@ -86,10 +91,6 @@ def _sets(data: Path) -> dict[str, list[dict[str, Any]]]:
         ],
         "truthfulqa": truthful,
         "gsm8k": _lines(data / "eval/gsm8k_test.jsonl"),
-        "humaneval": [
-            {key: row[key] for key in ("prompt", "canonical_solution")}
-            for row in _lines(data / "eval/humaneval.jsonl")
-        ],
         "bbh": [{key: row[key] for key in ("input", "target")} for row in bbh],
         # Longer than the context, so that windows are measured, too.
         "books": [{"text": row["text"][:1500]} for row in books],
@@ -109,7 +110,7 @@ def _tasks(suite: str) -> list[dict[str, Any]]:
     texts = [
         _task("books", "perplexity", "books", text="{{text}}"),
         _task("gsm8k_answers", "perplexity", "gsm8k", text="{{question}}\n{{answer}}"),
-        _task("programs", "perplexity", "humaneval", text="{{prompt}}{{canonical_solution}}"),
+        _task("true_statements", "perplexity", "truthfulqa", text="{{question}} {{choices[0]}}"),
     ]
     answers = [
         _answer("gsm8k", "gsm8k", "Question: {{question}}\nAnswer:", "{{answer}}"),

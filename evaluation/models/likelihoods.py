@@ -30,7 +30,7 @@ def compute_likelihoods(
     order = sorted(asked, key=lambda row: len(inputs[row]), reverse=True)
     results: dict[int, LogLikelihood] = {}
     for batch in batches(order, batch_size):
-        numbers = [[number for number in asked[row]] for row in batch]
+        numbers = [asked[row] for row in batch]
         starts = [len(requests[number].context) - 1 for row in numbers for number in row]
         first = min(*starts, len(inputs[batch[0]]) - 1)
         logits = _logits(model, [inputs[row] for row in batch], first)

@@ -26,7 +26,7 @@ TemplateOption = Annotated[
 
 def _evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, a model folder or a Hub id.")
+        str, typer.Argument(metavar="MODEL", help="A run, a model folder, GGUF or Hub id.")
     ],
     suite: Annotated[
         Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped one.")

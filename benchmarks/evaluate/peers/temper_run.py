@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -17,11 +18,9 @@ METRICS = ("accuracy", "accuracy_norm", "bits_per_byte")
 def main(model: str, folder: Path, batch_size: int, out: Path) -> None:
     """Evaluate the suites one after another, and write their times and metrics."""
     started = time.monotonic()
-    import torch  # noqa: F401 (an import that is measured)
-    import transformers  # noqa: F401
-
-    import evaluation.report.page
-    import evaluation.runner  # noqa: F401
+    # Modules that the command imports only when it needs them.
+    for module in ("transformers", "evaluation.report.page", "evaluation.runner"):
+        importlib.import_module(module)
     from evaluation.command import EvaluateOptions, run_evaluation
     from evaluation.models.transformers_model import TransformersModel
     from evaluation.results import read_results

@@ -98,6 +98,7 @@ LOCAL = (
     "baselines",
     "bench-adapters",
     "bench-distillation",
+    "bench-evaluate",
     "bench-forgetting",
     "bench-gpu",
     "gpu-test",
