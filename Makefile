@@ -119,11 +119,11 @@ status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make st
 adopt: $(VENV)/.launch  ## make a run that was submitted elsewhere manageable here: make adopt RUN=… ENV=dev
 	@$(TEMPER) adopt $(RUN) --env $(ENV)
 
-logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
-	@$(TEMPER) logs $(RUN)
+logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=… [ENV=dev: of a processing job]
+	@$(TEMPER) logs $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV))
 
-stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=…
-	@$(TEMPER) stop $(RUN)
+stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=… [ENV=dev: a processing job]
+	@$(TEMPER) stop $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV))
 
 resume: $(VENV)/.launch  ## resume a stopped or failed run: make resume RUN=…
 	@$(TEMPER) resume $(RUN) $(if $(SET),--set '$(SET)')
