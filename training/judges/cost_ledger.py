@@ -123,19 +123,20 @@ class CostLedger:
         tokens = characters / _CHARACTERS_PER_TOKEN
         return (tokens * self._price.input + self._max_reply_tokens * self._price.output) / 1e6
 
-    def settle(self, reserved_usd: float, key: str, reply: JudgeReply | None) -> None:
+    def settle(self, reserved_usd: float, key: str | None, reply: JudgeReply | None) -> None:
         """Release the reservation of a call, cache its reply and add its real cost.
 
         Args:
             reserved_usd: Amount that `reserve` returned.
-            key: Cache key of the question.
+            key: Cache key of the question; None if its reply is not to be cached.
             reply: Reply to the call; None if the call failed.
         """
         with self._account() as account:
             account["reserved_usd"][self._rank] -= reserved_usd
             if reply is None:
                 return
-            self._replies.put(key, reply)
+            if key is not None and not reply.too_long:
+                self._replies.put(key, reply)
             account["calls"] += 1
             account["input_tokens"] += reply.input_tokens
             account["output_tokens"] += reply.output_tokens
@@ -148,3 +149,15 @@ class CostLedger:
 def count_characters(question: Sequence[dict[str, Any]]) -> int:
     """Return the number of characters in a conversation."""
     return sum(len(str(message.get("content", ""))) for message in question)
+
+
+def read_spent(folder: Path) -> dict[str, Any]:
+    """Return the calls, tokens and USD that all processes of a run have spent; empty if none.
+
+    Args:
+        folder: Run folder.
+    """
+    path = folder / SPENT
+    account: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    account.pop("reserved_usd", None)
+    return account if account.get("calls") else {}
