@@ -34,8 +34,8 @@ def compute_likelihoods(
         starts = [len(requests[number].context) - 1 for row in numbers for number in row]
         first = min(*starts, len(inputs[batch[0]]) - 1)
         logits = _logits(model, [inputs[row] for row in batch], first)
-        for index, row in enumerate(numbers):
-            for number in row:
+        for index, of_row in enumerate(numbers):
+            for number in of_row:
                 start = len(requests[number].context) - 1 - first
                 results[number] = _likelihood(requests[number], logits[index, start:])
     return [results[number] for number in range(len(requests))]
