@@ -43,12 +43,12 @@ def find_gguf(source: str) -> Path | None:
     return files[0] if files else None
 
 
-def load_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, str]:
+def load_gguf(path: Path, device: torch.device) -> tuple[Any, Any, str]:
     """Return the model and the tokenizer of a GGUF file, and the type of most of its weights.
 
     Args:
         path: The file.
-        dtype: Precision that the weights are dequantized to.
+        device: Device of the model, in bf16 on a GPU and in fp32 elsewhere.
 
     Raises:
         ModelError: The file cannot be read, or its model is not supported.
@@ -56,6 +56,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, str]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     reader = _open(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     architecture = str(fields.get("general.architecture"))
@@ -76,6 +77,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, str]:
             rotary.original_inv_freq = rotary.inv_freq
     ends = [fields.get(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot")]
     model.generation_config.eos_token_id = [int(number) for number in ends if number is not None]
+    model.to(device).eval().requires_grad_(False)
     return model, tokenizer, _weight_type(reader)
 
 
