@@ -18,6 +18,7 @@ from temper.cli import (
     quality,
     registry,
     runs,
+    serving,
     suites,
 )
 from temper.cli.group import CommandGroup
@@ -53,7 +54,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, runs, models, quality, suites),
+    *(jobs, data, runs, models, serving, quality, suites),
     *(registry, platform, images, environments),
 ):
     _group.register(app)

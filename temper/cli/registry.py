@@ -24,7 +24,7 @@ RegistryOption = Annotated[
 VersionArgument = Annotated[
     str, typer.Argument(metavar="NAME@VERSION", help="A version; the newest without @VERSION.")
 ]
-_DEFAULT = Path("model-registry")
+DEFAULT_REGISTRY = Path("model-registry")
 
 
 def _register(
@@ -42,7 +42,7 @@ def _register(
             help="Register without an evaluation, or despite its result; the reason is recorded.",
         ),
     ] = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Register the verified model of a run as a version.
 
@@ -62,7 +62,7 @@ def _models(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Check every file; build the index again.")
     ] = False,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """List the registered models and their stages."""
     from registry.command import list_models
@@ -71,7 +71,7 @@ def _models(
 
 
 def _diff_models(
-    first: VersionArgument, second: VersionArgument, registry: RegistryOption = _DEFAULT
+    first: VersionArgument, second: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY
 ) -> int:
     """Compare two registered versions.
 
@@ -88,7 +88,7 @@ def _promote(
         str,
         typer.Argument(metavar="STAGE", help="none, candidate, staging, production or archived."),
     ],
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Change the stage of a registered version.
 
@@ -99,7 +99,7 @@ def _promote(
     return promote_model(registry, model, stage)
 
 
-def _lineage(model: VersionArgument, registry: RegistryOption = _DEFAULT) -> int:
+def _lineage(model: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY) -> int:
     """Show what a registered version was made of."""
     from registry.command import print_lineage
 

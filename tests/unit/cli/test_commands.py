@@ -21,7 +21,8 @@ from training.errors import DataError
 COMMANDS = (
     *("train", "check", "plan", "rehearse", "doctor", "import", "schema", "prepare"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
-    *("export", "answer", "evaluate", "compare", "feedback", "redteam", "bias", "prices"),
+    *("export", "answer", "serve", "chat"),
+    *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
     *("export-suite", "idle-cost"),
     *("register", "models", "diff-models", "promote", "lineage"),
     *("publish-image", "approve-image"),
