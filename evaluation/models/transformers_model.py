@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from evaluation.items import Prompt
 from evaluation.models.base import (
@@ -22,12 +22,11 @@ from evaluation.models.base import (
 from evaluation.models.request_encoder import NO_LENGTH_LIMIT, RequestEncoder
 from evaluation.models.windows import TokenRequest, text_windows
 from evaluation.results import EvaluatedModelInfo
-from training.errors import ModelError
 from training.judges.local_generator import prompt_seed
 from training.models.context_length import context_length
 from training.models.generate import sample, uniforms
-from training.models.locate import explain_missing
-from training.models.merge import is_adapter, merged
+from training.models.inference import load_for_inference
+from training.models.merge import is_adapter
 from training.models.weights_digest import weights_digest
 
 
@@ -47,18 +46,7 @@ class TransformersModel:
     def __init__(self, source: str, folder: str, device: torch.device, batch_size: int):
         self._source, self._folder = source, folder
         self._batch_size = batch_size
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            if is_adapter(folder):
-                model = merged(folder, dtype=dtype)
-            else:
-                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(explain_missing("model", source, error)) from error
-        self._model: Any = model.to(device).eval().requires_grad_(False)
+        self._model, self._tokenizer = load_for_inference(source, folder, device)
         self._encoder = RequestEncoder(source, self._tokenizer)
 
     @property
