@@ -86,9 +86,13 @@ def load_model(source: str, batch_size: int) -> EvaluatedModel:
     """
     from evaluation.models.transformers_model import TransformersModel
 
+    return TransformersModel(source, model_folder(source), default_device(), batch_size)
+
+
+def default_device() -> torch.device:
+    """Return this machine's accelerator, or the CPU."""
     accelerator = torch.accelerator.current_accelerator()
-    device = torch.device("cpu") if accelerator is None else accelerator
-    return TransformersModel(source, model_folder(source), device, batch_size)
+    return torch.device("cpu") if accelerator is None else accelerator
 
 
 def model_folder(source: str) -> str:

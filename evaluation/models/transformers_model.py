@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from evaluation.items import Prompt
 from evaluation.models.base import (
@@ -24,12 +24,11 @@ from evaluation.models.likelihoods import batches, compute_likelihoods
 from evaluation.models.request_encoder import NO_LENGTH_LIMIT, RequestEncoder
 from evaluation.models.windows import TokenRequest, text_windows
 from evaluation.results import EvaluatedModelInfo
-from training.errors import ModelError
 from training.judges.local_generator import prompt_seed
 from training.models.context_length import context_length
 from training.models.generate import sample, uniforms
-from training.models.locate import explain_missing
-from training.models.merge import is_adapter, merged
+from training.models.inference import load_for_inference
+from training.models.merge import is_adapter
 from training.models.weights_digest import weights_digest
 
 
@@ -50,23 +49,13 @@ class TransformersModel:
         self._source, self._folder = source, folder
         self._batch_size = batch_size
         self._kind, self._weights = "transformers", "as stored"
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        try:
-            if folder.endswith(SUFFIX):
-                model, self._tokenizer, stored = load_gguf(Path(folder), dtype)
-                self._kind, self._weights = "gguf", f"dequantized from {stored}"
-            else:
-                self._tokenizer = AutoTokenizer.from_pretrained(folder)
-                if is_adapter(folder):
-                    self._kind, self._weights = "adapter", "merged"
-                    model = merged(folder, dtype=dtype)
-                else:
-                    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(explain_missing("model", source, error)) from error
-        self._model: Any = model.to(device).eval().requires_grad_(False)
+        if folder.endswith(SUFFIX):
+            self._model, self._tokenizer, stored = load_gguf(Path(folder), device)
+            self._kind, self._weights = "gguf", f"dequantized from {stored}"
+        else:
+            self._model, self._tokenizer = load_for_inference(source, folder, device)
+            if is_adapter(folder):
+                self._kind, self._weights = "adapter", "merged"
         self._encoder = RequestEncoder(source, self._tokenizer)
 
     @property
