@@ -16,7 +16,14 @@ METRICS = ("accuracy", "accuracy_norm", "bits_per_byte")
 
 
 def main(model: str, folder: Path, batch_size: int, out: Path) -> None:
-    """Evaluate the suites one after another, and write their times and metrics."""
+    """Evaluate the suites one after another, and write their times and metrics.
+
+    Args:
+        model: Folder of the model.
+        folder: Folder of the suites and their items.
+        batch_size: Sequences per forward pass.
+        out: File of the results.
+    """
     started = time.monotonic()
     # Modules that the command imports only when it needs them.
     for module in ("transformers", "evaluation.report.page", "evaluation.runner"):
