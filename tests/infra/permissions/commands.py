@@ -134,6 +134,7 @@ LOCAL = (
     "bench-preferences",
     "bench-prepare",
     "bias",
+    "check-import",
     "chat",
     "check",
     "check-job",
