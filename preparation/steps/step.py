@@ -126,6 +126,10 @@ class StepSection(ConfigSection, ABC):
         """Return files whose content the result depends on, such as benchmarks."""
         return ()
 
+    def variables(self) -> Iterable[str]:
+        """Return names of the environment variables that the step reads."""
+        return ()
+
     def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
         """Return tables for the report.
 

@@ -1,4 +1,4 @@
-"""A preparation with all steps: the same bytes on one machine, nodes, Slurm and in S3."""
+"""A preparation with all steps: the same bytes on one machine, nodes, Slurm, Ray and in S3."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import yaml
 
 from launch.inspect_run import open_run
 from launch.status import Status
+from tests.launch.ray_packages import ray_path
 from tests.launch.slurm_cluster import SlurmCluster, slurm_cluster, why_not
 
 pytestmark = pytest.mark.slow
@@ -169,6 +170,12 @@ def _s3(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
     return {name.removeprefix(f"sets/tidy/{digest}/"): data for name, data in stored.items()}
 
 
+def _ray(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
+    output = _end(_start(_job(folder, document), "--target", "ray", PYTHONPATH=ray_path()))
+    assert "Ray cluster: 1 machine, 1 CPU\n" in output
+    return _bytes(folder / "out/tidy/latest")
+
+
 def _until(
     happened: Callable[[], Any], process: subprocess.Popen[str] | None = None, pause_s: float = 0.2
 ) -> Any:
@@ -210,7 +217,7 @@ def _slurm(
     return _bytes(folder / "out/tidy/latest")
 
 
-@pytest.mark.parametrize("execute", [_nodes, _s3, pytest.param(_slurm, marks=needs_slurm)])
+@pytest.mark.parametrize("execute", [_nodes, _s3, _ray, pytest.param(_slurm, marks=needs_slurm)])
 def test_every_executor_writes_the_bytes_of_one_process(
     execute: Callable[..., dict[str, bytes]],
     tmp_path: Path,
