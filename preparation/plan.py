@@ -73,8 +73,8 @@ def _digest(job: PreparationJob, content: str) -> str:
     for source in recipe["prepare"]["sources"]:
         source["source"] = Path(source["source"]).name
     for step in recipe["prepare"]["steps"]:
-        if "against" in step:
-            step["against"] = [Path(file).name for file in step["against"]]
+        for key in {"against", "good", "bad"} & step.keys():
+            step[key] = [Path(file).name for file in step[key]]
     used = [
         hashlib.sha256(path.read_bytes()).hexdigest()
         for step in job.prepare.steps

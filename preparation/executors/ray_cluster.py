@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ RAY = "ray==2.60.0"
 _OBJECT_STORE_BYTES = 80 << 20
 """Tasks exchange files, not objects; Ray requires 75 MiB."""
 _CONNECT_S = 10.0
+_STARTS = 4
 _OWN_CLUSTER = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray binds to all interfaces unless the address of the node is 127.0.0.1, and replaces that
@@ -87,10 +87,10 @@ def _joined(address: str) -> Iterator[Any]:
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = str(error).partition("\n")[0]
         raise RunError(
-            f"RAY_ADDRESS={address}: the Ray cluster cannot be joined: {reason}. It needs the same "
-            "versions of Ray and Python as this machine, and its token if it asks for one"
+            f"RAY_ADDRESS={address}: the Ray cluster cannot be joined: {_first_line(error)}. It "
+            "needs the versions of Ray and Python of this machine; if it asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from None
     try:
         yield ray
@@ -119,33 +119,62 @@ def _check_reachable(address: str) -> None:
 @contextlib.contextmanager
 def _started(cpus: int) -> Iterator[Any]:
     """Start Ray on this machine: loopback only, no dashboard, no telemetry, nothing left behind."""
-    folder = tempfile.mkdtemp(prefix="temper-ray-")
     # With a token of its own, Ray writes none to the home of the user.
-    changed = {**_OWN_CLUSTER, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    changed = _OWN_CLUSTER | token
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
-    try:
-        import ray
-
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            num_gpus=0,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
+    with tempfile.TemporaryDirectory(prefix="temper-ray-", ignore_cleanup_errors=True) as folder:
         try:
-            yield ray
+            ray = _start_ray(cpus, folder)
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
         finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _start_ray(cpus: int, folder: str) -> Any:
+    """Start Ray, again if a busy machine lets it miss its own limit of 30 seconds.
+
+    Args:
+        cpus: Number of CPUs that tasks can reserve.
+        folder: Folder of its sockets and logs.
+
+    Raises:
+        RunError: It does not start.
+    """
+    import ray
+
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
+        except Exception as error:  # Ray raises `Exception` itself.
             ray.shutdown()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        shutil.rmtree(folder, ignore_errors=True)
+            if attempt == _STARTS:
+                raise RunError(
+                    f"Ray did not start on this machine: {_first_line(error)} The target local "
+                    "needs no Ray and writes the same bytes"
+                ) from None
+        else:
+            break
+    return ray
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

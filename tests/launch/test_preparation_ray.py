@@ -24,10 +24,9 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("TEMPER_PREPARATION_KILLS", "3"))
 CLUSTER = """
 import sys
-import ray
-context = ray.init(address="local", num_cpus=2, include_dashboard=False, _temp_dir=sys.argv[1],
-                   object_store_memory=80 << 20, _node_ip_address="127.0.0.1")
-print("address", context.address_info["gcs_address"], flush=True)
+from preparation.executors.ray_cluster import _start_ray
+ray = _start_ray(2, sys.argv[1])
+print("address", ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
 
@@ -65,9 +64,10 @@ def cluster(path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     """Start a cluster in another working directory, and return the environment that joins it."""
     place = tmp_path_factory.mktemp("c")
     own = {
-        "PYTHONPATH": path.partition(os.pathsep)[0],
+        "PYTHONPATH": path,
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
     }
     process = subprocess.Popen(
@@ -80,7 +80,7 @@ def cluster(path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     )
     assert process.stdout is not None and process.stdin is not None
     address = next(line.split()[1] for line in process.stdout if line.startswith("address "))
-    yield own | {"PYTHONPATH": path, "RAY_ADDRESS": address}
+    yield own | {"RAY_ADDRESS": address}
     process.stdin.close()
     assert process.wait(60) == 0
 
