@@ -1,7 +1,7 @@
 """Accuracy of the quality classifier on rows that it has not seen, against what its report says.
 
-The features and the strength of the regularization were chosen on Taskmaster's training part. Rows
-of a conversation, a book or a question are in one part only.
+The features and the strength of the regularization were chosen on Taskmaster. Rows of a
+conversation, a book or a question are in one part only.
 """
 
 from __future__ import annotations

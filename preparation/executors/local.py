@@ -63,6 +63,13 @@ class LocalTasks(TaskRunner):
     ) -> None:
         """Run the tasks of a pass that are not completed.
 
+        Args:
+            pipeline: datatrove's steps.
+            tasks: Number of all tasks.
+            mine: Tasks of this node.
+            logging_dir: datatrove's `DataFolder` of logs and of the marks of completed tasks.
+            progress: Called with the number of completed tasks and of all.
+
         Raises:
             CrashError: A worker died.
         """
@@ -141,7 +148,13 @@ class _NoOutput(io.TextIOBase):
 
 
 def run_task(pipeline: Any, settings: dict[str, Any], rank: int) -> None:
-    """Run one task; datatrove's messages go to its log file alone."""
+    """Run one task; datatrove's messages go to its log file alone.
+
+    Args:
+        pipeline: datatrove's steps.
+        settings: Settings of datatrove's executor.
+        rank: Number of the task.
+    """
     executor = LocalPipelineExecutor(copy.deepcopy(pipeline), **settings)
     with contextlib.redirect_stderr(_NoOutput()):
         executor._run_for_rank(rank)

@@ -28,7 +28,7 @@ from preparation.plan import code_version
 from training.errors import CrashError, RunError
 
 _TRIES = 4
-"""How often a unit is begun whose worker or machine dies. Ray would retry a worker that ran out of
+"""Most starts of a unit whose worker or machine dies. Ray would retry a worker that ran out of
 memory forever, and says nothing of it."""
 _VISIBLE_S = 60.0
 """Longest time in which a file that another machine wrote appears here."""
@@ -36,7 +36,7 @@ _VISIBLE_S = 60.0
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker on any machine takes over from this process.
+    """Settings that a worker on any machine takes over from this process.
 
     Attributes:
         folder: Working directory.
@@ -99,7 +99,15 @@ class RayTasks(TaskRunner):
     def run(
         self, pipeline: Any, tasks: int, mine: range, logging_dir: Any, progress: Progress
     ) -> None:
-        """Run the tasks of a pass that are not completed."""
+        """Run the tasks of a pass that are not completed.
+
+        Args:
+            pipeline: datatrove's steps.
+            tasks: Number of all tasks.
+            mine: Tasks of this node.
+            logging_dir: datatrove's `DataFolder` of logs and of the marks of completed tasks.
+            progress: Called with the number of completed tasks and of all.
+        """
         finished = completed(logging_dir)
         ranks = [rank for rank in mine if rank not in finished]
         done = tasks - len(ranks)

@@ -60,12 +60,16 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (folder / "sources" / f"{part}.jsonl").write_bytes(b"".join(lines))
     items = [{"prompt": row["text"][:300], "completion": "yes"} for row in rows[:3]]
     (folder / "benchmark.jsonl").write_bytes(b"".join(orjson.dumps(i) + b"\n" for i in items))
+    examples = {"good": str(folder / "good.jsonl"), "bad": str(folder / "bad.jsonl")}
+    for path, texts in ((examples["good"], rows[:60]), (examples["bad"], rows[60:120])):
+        Path(path).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in texts))
     steps: list[dict[str, Any]] = [
         {"step": "normalise"},
         {"step": "language"},
         {"step": "personal_data"},
         {"step": "secrets"},
         {"step": "quality", "rules": ["gopher"]},
+        {"step": "quality_classifier", **examples},
         {"step": "toxicity"},
         {"step": "duplicates", "action": "drop"},
         {"step": "chunk", "max_characters": 600},
