@@ -57,6 +57,24 @@ class Item:
         return [self.id, self.prompt, self.choices, self.right, self.targets]
 
 
+def read_all_items(tasks: Sequence[TaskSection]) -> dict[str, list[Item]]:
+    """Return the items of each task, by its name.
+
+    Raises:
+        DataError: Items of tasks cannot be used; says what is wrong with each task.
+    """
+    items: dict[str, list[Item]] = {}
+    faults: list[str] = []
+    for task in tasks:
+        try:
+            items[task.name] = read_items(task)
+        except DataError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise DataError("\n".join(faults))
+    return items
+
+
 def read_items(task: TaskSection) -> list[Item]:
     """Return the items of a task.
 
@@ -65,7 +83,7 @@ def read_items(task: TaskSection) -> list[Item]:
             the error lists the first such rows.
     """
     rows = read_rows(task.data, task.name)
-    examples = _examples(task) if isinstance(task, PromptedTask) else []
+    examples = _examples(task, rows) if isinstance(task, PromptedTask) else []
     items: list[Item] = []
     faults: list[str] = []
     for number, row in rows:
@@ -113,8 +131,14 @@ def read_rows(data: DataFile, task: str) -> list[tuple[int, dict[str, Any]]]:
     return rows[: data.rows]
 
 
-def _examples(task: PromptedTask) -> list[tuple[str, str]]:
+def _examples(
+    task: PromptedTask, items: Sequence[tuple[int, dict[str, Any]]]
+) -> list[tuple[str, str]]:
     """Return prompt and answer of each example.
+
+    Args:
+        task: Section of the task.
+        items: Rows of the items, with their numbers.
 
     Raises:
         DataError: An example cannot be rendered, is also an item, or there are too few.
@@ -133,7 +157,7 @@ def _examples(task: PromptedTask) -> list[tuple[str, str]]:
         path = task.few_shot.data.path
         raise DataError(f"task {task.name}: example of {path}: {fault}") from None
     prompts = {prompt for prompt, _ in pairs}
-    for number, row in read_rows(task.data, task.name):
+    for number, row in items:
         try:
             repeated = render(task.prompt, row) in prompts
         except TemplateError:  # reported with the items
@@ -162,6 +186,8 @@ def _item(
     group = None if task.group is None else str(evaluate_column(task.group, row))
     if isinstance(task, Perplexity):
         text = str(evaluate(task.text, row))
+        if not text:
+            raise TemplateError("the text is empty")
         return Item(name, row, text, group=group, question=text)
     assert isinstance(task, PromptedTask)
     question = render(task.prompt, row)

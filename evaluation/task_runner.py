@@ -85,7 +85,7 @@ def _run_multiple_choice(
             nats.append(None)
             continue
         values = [score.nats for score in known]
-        # As in lm-eval, the length of a choice is that of its text without the delimiter.
+        # As in lm-eval, a choice's length excludes the delimiter.
         lengths = [max(1, len(choice) - delimiter) for choice in item.choices]
         best = int(np.argmax(values))
         best_normalized = int(np.argmax(np.array(values) / lengths))
@@ -116,13 +116,17 @@ def _run_perplexity(items: Sequence[Item], model: EvaluatedModel) -> TaskScores:
     outcomes = model.text_log_likelihoods(texts)
     statistics, results = [], []
     for item, text, outcome in zip(items, texts, outcomes, strict=True):
+        if isinstance(outcome, TooLong):
+            statistics.append([0.0] * 4)
+            results.append(_result(item, skipped=outcome.reason))
+            continue
         # Words are counted as by lm-eval.
         size, words = len(text.encode("utf-8")), len(re.split(r"\s+", text))
         statistics.append([-outcome.nats, float(size), float(words), float(outcome.tokens)])
         bits = -outcome.nats / math.log(2) / size
         results.append(_result(item, prompt_tokens=outcome.tokens, scores={"bits_per_byte": bits}))
     table = np.array(statistics).reshape(-1, 4)
-    values = np.array([result.scores["bits_per_byte"] for result in results])
+    values = np.array([result.scores.get("bits_per_byte", math.nan) for result in results])
 
     def per(column: int) -> Any:
         return lambda sums: ratio(sums[..., [0, column]])

@@ -74,9 +74,16 @@ class QualityClassifierStep(TrainedSection):
         for file in sorted({*self.good} & {*self.bad}):
             yield Problem(f"{key}.bad", "the file is also in good", file, "Name it on one side")
 
-    def files(self) -> Iterable[Path]:
+    def files(self) -> Mapping[str, Path]:
         """Return the files with examples, whose content the result depends on."""
-        return map(Path, (*self.good, *self.bad))
+        return {file: Path(file) for file in (*self.good, *self.bad)}
+
+    def with_files(self, names: Mapping[str, str]) -> Self:
+        """Return the section with its files named otherwise."""
+        sides = {"good": self.good, "bad": self.bad}
+        return self.model_copy(
+            update={side: tuple(names[file] for file in files) for side, files in sides.items()}
+        )
 
     def train(self, folder: Any) -> None:
         """Train the classifier and write it into the folder of the preparation.
