@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from numpy.typing import NDArray
 
-from preparation.passes.building import read_json, write_json
 from preparation.steps.quality_classifier.accuracy import accuracy
 from preparation.steps.quality_classifier.examples import FOLDS, folds, read_examples
 from preparation.steps.quality_classifier.model import features, fit, scores
@@ -84,7 +84,8 @@ def write_classifier(folder: Any, model: QualityModel) -> None:
     np.save(buffer, model.weights)
     with folder.open(_WEIGHTS, "wb") as stream:
         stream.write(buffer.getvalue())
-    write_json(folder, _FACTS, {"facts": model.facts, "examples": model.examples})
+    with folder.open(_FACTS, "wb") as stream:
+        stream.write(orjson.dumps({"facts": model.facts, "examples": model.examples}))
 
 
 def read_classifier(folder: Any) -> QualityModel:
@@ -93,6 +94,7 @@ def read_classifier(folder: Any) -> QualityModel:
 
     with folder.open(_WEIGHTS, "rb") as stream:
         weights = np.load(io.BytesIO(stream.read()))
-    stored = read_json(folder, _FACTS)
+    with folder.open(_FACTS, "rb") as stream:
+        stored = orjson.loads(stream.read())
     examples = {key: (good, score) for key, (good, score) in stored["examples"].items()}
     return QualityModel(weights, examples, stored["facts"])
