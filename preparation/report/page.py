@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from preparation.report.groups import tables
 from preparation.rows import Scalar
 
 _HERE = Path(__file__).parent
@@ -26,7 +27,9 @@ def render_page(report: dict[str, Any]) -> str:
     environment.filters["largest"] = largest
     environment.filters["share"] = share
     environment.filters["value"] = value
-    return environment.get_template("page_of_data.html.jinja").render(report=report)
+    return environment.get_template("page_of_data.html.jinja").render(
+        report=report, group_tables=tables(report["groups"])
+    )
 
 
 def largest(counts: dict[str, int]) -> list[tuple[str, int]]:
