@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preparation.examples import ExampleTexts
-from preparation.group_counts import GroupCounts
+from preparation.report_groups import ReportGroups
 from preparation.rows import PreparedRow
 from preparation.steps.step import Finding
 
@@ -44,7 +44,7 @@ class Ledger:
 
     def __init__(self, examples: ExampleTexts | None = None, report_by: Sequence[str] = ()) -> None:
         self._example_texts = examples or ExampleTexts()
-        self._group_counts = GroupCounts(report_by, self._example_texts)
+        self._group_counts = ReportGroups(report_by, self._example_texts)
         self.groups = self._group_counts.counts
         self.columns: Counter[str] = Counter()
         self.rows_read: Counter[str] = Counter()

@@ -10,7 +10,7 @@ import orjson
 import xxhash
 
 from preparation.config.source import PreparedSource
-from preparation.group_counts import values_of
+from preparation.report_groups import values_of
 from preparation.rows import PreparedRow, Scalar
 from training.data.readers.records import SourceRecord
 from training.data.schema.rows import (

@@ -74,7 +74,7 @@ def group_shares(
     """Return the share of each group and rule that drops any row, with adjusted p-values.
 
     Args:
-        counts: Counts of `GroupCounts`, of all units, by step, column and group.
+        counts: Counts of `ReportGroups`, of all units, by step, column and group.
         name_of: Returns the name of a group as the report may show it.
     """
     shares = list(_shares(counts, name_of))

@@ -30,7 +30,7 @@ def values_of(values: Mapping[str, Any], by: Sequence[str]) -> dict[str, str]:
     }
 
 
-class GroupCounts:
+class ReportGroups:
     """Counts of one unit by step, column and group.
 
     Args:
