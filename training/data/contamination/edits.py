@@ -148,7 +148,7 @@ class EditIndex:
         missing = self._sum(rest)
         new = sum(self._weights.get(word, self._unknown) for word in extra)
         if new - missing > (1 - THRESHOLD) * self._totals[number]:
-            return 0.0  # also if each missing word is there, misspelled
+            return 0.0  # even if each missing word is only misspelled
         differing = missing + new
         for word in extra:
             meant = next((other for other in rest if rest[other] and _alike(word, other)), None)
