@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from evaluation.config.suite import load_suite
-from evaluation.items import read_items
+from evaluation.items import read_all_items
 from training.errors import TemperError
 from training.run_folder import RunFolder
 from training.worker import run_process, run_task
@@ -27,8 +27,7 @@ def check(paths: list[Path], *, paired: bool) -> int:
     faults = []
     for path in paths:
         try:
-            for task in load_suite(path, against=paired).tasks:
-                read_items(task)
+            read_all_items(load_suite(path, against=paired).tasks)
         except TemperError as error:
             faults.append(str(error))
     sys.stderr.write("".join(f"{fault}\n" for fault in faults))

@@ -16,10 +16,12 @@ from evaluation.results import EvaluationResult, read_results
 from training.config import Job
 from training.config.model import SCRATCH
 from training.console import say
+from training.export.checksums import record_change
 from training.run_folder import RunFolder, write_whole
 
 FOLDER = "evaluation"
 SUMMARY = "summary.json"
+CARD = "README.md"
 _HEADING = "## Evaluation"
 
 
@@ -47,7 +49,7 @@ def evaluate_suites(folder: RunFolder) -> None:
         results.append(read_results(out))
     summary = {"passed": not failures, "suites": [_summary(result) for result in results]}
     write_whole(folder.path / FOLDER / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    _add_to_card(folder.model / "README.md", results)
+    _add_to_card(folder.model, results)
     if failures:
         raise GateError(
             "\n".join(failures) + f"\nThe model is kept in {folder.model} and is not registered; "
@@ -80,8 +82,9 @@ def _summary(result: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def _add_to_card(path: Path, results: list[EvaluationResult]) -> None:
-    """Write the results into a model card, in place of earlier ones."""
+def _add_to_card(model: Path, results: list[EvaluationResult]) -> None:
+    """Write the results into the card of a model, in place of earlier ones."""
+    path = model / CARD
     if not path.is_file():
         return
     text = path.read_text(encoding="utf-8").partition(f"\n{_HEADING}\n")[0].rstrip()
@@ -99,3 +102,4 @@ def _add_to_card(path: Path, results: list[EvaluationResult]) -> None:
                 )
     digests = ", ".join(f"{result.suite} `{result.suite_digest[:16]}`" for result in results)
     write_whole(path, "\n".join([*lines, "", f"Digests of the suites: {digests}", ""]))
+    record_change(model, CARD)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from evaluation.config.suite import Suite, load_suite
 from evaluation.gates import check_gates
+from evaluation.models.sources import ModelSource, find_source, stable_folder
 from evaluation.report.page import REPORT
 from evaluation.results import EvaluationResult, MetricResult, PairedResult
-from training.config.input_paths import require_model
 from training.console import say
+from training.judges.cost_ledger import read_spent
 from training.quiet import quiet
 from training.run_folder import RunFolder
 
@@ -22,7 +24,7 @@ class EvaluateOptions:
     """Options of `temper evaluate`.
 
     Attributes:
-        model: Run, folder of a model or an adapter, or Hub id.
+        model: Run, folder of a model or an adapter, Hub id, or endpoint.
         suite: Suite file, or the name of a suite that comes with the package.
         against: Model to compare with on the same items.
         out: Folder of the results; by default that of the run, or one in `evaluations/`.
@@ -49,25 +51,37 @@ def run_evaluation(options: EvaluateOptions) -> int:
     """
     quiet()
     suite = load_suite(options.suite, against=options.against is not None)
-    require_model(options.model, "MODEL")
-    if options.against is not None:
-        require_model(options.against, "--against")
-    out = options.out or default_folder(options.model, suite.suite)
-    result = evaluate_suite(suite, options, out)
+    names = {"MODEL": options.model, "--against": options.against}
+    sources = [find_source(name, key, suite) for key, name in names.items() if name is not None]
+    out = options.out or default_folder(suite.suite, *sources)
+    result = evaluate_suite(
+        suite, sources, out, batch_size=options.batch_size, max_cost=options.max_cost
+    )
     for line in result_lines(suite, result):
         say(line)
+    if result.spent:
+        say(spent_line(result.spent))
     say(f"done in {result.seconds:.0f} s: {out / REPORT}")
     check_gates(result.gates)
     return 0
 
 
-def evaluate_suite(suite: Suite, options: EvaluateOptions, out: Path) -> EvaluationResult:
+def evaluate_suite(
+    suite: Suite,
+    sources: Sequence[ModelSource],
+    out: Path,
+    *,
+    batch_size: int,
+    max_cost: float | None,
+) -> EvaluationResult:
     """Evaluate a model on a suite and write the results and the report.
 
     Args:
         suite: The suite.
-        options: Models, batch size and cost limit.
+        sources: The model and, if there is one, the model to compare with on the same items.
         out: Folder of the results.
+        batch_size: Sequences per forward pass.
+        max_cost: Limit in US dollars for calls.
 
     Raises:
         TemperError: The items or a model cannot be used.
@@ -77,53 +91,57 @@ def evaluate_suite(suite: Suite, options: EvaluateOptions, out: Path) -> Evaluat
     import torch
 
     from evaluation.contamination import find_contaminated
-    from evaluation.models.load import load_model
+    from evaluation.items import read_all_items
+    from evaluation.models.load import prepare_models
     from evaluation.report.page import write_report
     from evaluation.runner import (
         ModelScores,
         evaluate_model,
         mark_contaminated,
-        read_suite_items,
         summarise_suite,
         write_results,
     )
     from evaluation.scores.base import ScoreContext
 
-    items = read_suite_items(suite)
+    items = read_all_items(suite.tasks)
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
-    flags = find_contaminated(options.model, items)
+    contexts = [ScoreContext(device, out, cache, max_cost, source.model_name) for source in sources]
+    # All endpoints are examined before the first model is evaluated.
+    loads = prepare_models(sources, contexts[0], batch_size, suite, items)
+    # The training data of a model behind an endpoint are not known.
+    flags = None if sources[0].endpoint else find_contaminated(sources[0].name, items)
     scored: list[ModelScores] = []
     # The other model first: some scores compare the model's answers with its answers.
-    for source in (options.against, options.model):
-        if source is None:
-            continue
-        say(f"evaluating {source} on {suite.suite}: {sum(map(len, items.values()))} items")
-        context = ScoreContext(device, out, cache, options.max_cost, source)
-        load = partial(load_model, source, options.batch_size)
+    for source, context, load in reversed(list(zip(sources, contexts, loads, strict=True))):
+        say(f"evaluating {source.name} on {suite.suite}: {sum(map(len, items.values()))} items")
         scored.append(evaluate_model(suite, items, load, context, say, *scored))
-    model, against = scored[-1], scored[0] if len(scored) > 1 else None
+    scores, other = scored[-1], scored[0] if len(scored) > 1 else None
     if flags is not None:
-        model = mark_contaminated(model, flags)
+        scores = mark_contaminated(scores, flags)
     seconds = time.monotonic() - start
-    result = summarise_suite(suite, items, model, against, seconds, flags)
-    write_results(out, result, model, against)
+    result = summarise_suite(suite, items, scores, other, seconds, flags)
+    result = dataclasses.replace(result, spent=read_spent(out))
+    write_results(out, result, scores, other)
     write_report(out)
     return result
 
 
-def default_folder(model: str, suite: str) -> Path:
+def default_folder(suite: str, model: ModelSource, against: ModelSource | None = None) -> Path:
     """Return the folder of the results of a model on a suite, in its run if it is a run.
 
     Args:
-        model: The model as the user wrote it.
         suite: Name of the suite.
+        model: The evaluated model.
+        against: The model that it is compared with.
     """
-    run = Path(model)
-    for folder in (run, run.parent):
+    run = Path(model.name)
+    for folder in (run, run.parent) if model.endpoint is None else ():
         if RunFolder(folder).state is not None:
             return folder / "evaluation" / suite
+    if model.endpoint or (against is not None and against.endpoint):
+        return stable_folder(suite, model, against)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return Path("evaluations") / suite / f"{run.name}-{stamp}"
 
@@ -156,6 +174,15 @@ def result_lines(suite: Suite, result: EvaluationResult) -> list[str]:
     for gate in result.gates:
         lines.append(f"gate {'passed' if gate.passed else 'NOT PASSED'}: {gate.gate}")
     return lines
+
+
+def spent_line(spent: Mapping[str, float]) -> str:
+    """Return what the calls of an evaluation have cost, as text."""
+    cost = f"{spent['usd']:.4f} USD by the prices given" if spent["usd"] else "no price is given"
+    return (
+        f"spent: {spent['calls']:.0f} calls, {spent['input_tokens']:.0f} tokens in, "
+        f"{spent['output_tokens']:.0f} out; {cost}"
+    )
 
 
 def metric_line(name: str, value: MetricResult, pair: PairedResult | None) -> str:

@@ -41,6 +41,7 @@ class Item:
         targets: Right answers.
         group: Value of the task's group column.
         question: Prompt without description and examples.
+        follow_ups: Further messages of the user, each asked after the answer to the one before it.
     """
 
     id: str
@@ -51,10 +52,30 @@ class Item:
     targets: tuple[str, ...] = ()
     group: str | None = None
     question: str = ""
+    follow_ups: tuple[str, ...] = ()
 
     def to_json(self) -> list[Any]:
         """Return what the digest of a task covers."""
-        return [self.id, self.prompt, self.choices, self.right, self.targets]
+        follow_ups = [self.follow_ups] if self.follow_ups else []
+        return [self.id, self.prompt, self.choices, self.right, self.targets, *follow_ups]
+
+
+def read_all_items(tasks: Sequence[TaskSection]) -> dict[str, list[Item]]:
+    """Return the items of each task, by its name.
+
+    Raises:
+        DataError: Items of tasks cannot be used; says what is wrong with each task.
+    """
+    items: dict[str, list[Item]] = {}
+    faults: list[str] = []
+    for task in tasks:
+        try:
+            items[task.name] = read_items(task)
+        except DataError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise DataError("\n".join(faults))
+    return items
 
 
 def read_items(task: TaskSection) -> list[Item]:
@@ -65,7 +86,7 @@ def read_items(task: TaskSection) -> list[Item]:
             the error lists the first such rows.
     """
     rows = read_rows(task.data, task.name)
-    examples = _examples(task) if isinstance(task, PromptedTask) else []
+    examples = _examples(task, rows) if isinstance(task, PromptedTask) else []
     items: list[Item] = []
     faults: list[str] = []
     for number, row in rows:
@@ -113,8 +134,14 @@ def read_rows(data: DataFile, task: str) -> list[tuple[int, dict[str, Any]]]:
     return rows[: data.rows]
 
 
-def _examples(task: PromptedTask) -> list[tuple[str, str]]:
+def _examples(
+    task: PromptedTask, items: Sequence[tuple[int, dict[str, Any]]]
+) -> list[tuple[str, str]]:
     """Return prompt and answer of each example.
+
+    Args:
+        task: Section of the task.
+        items: Rows of the items, with their numbers.
 
     Raises:
         DataError: An example cannot be rendered, is also an item, or there are too few.
@@ -133,7 +160,7 @@ def _examples(task: PromptedTask) -> list[tuple[str, str]]:
         path = task.few_shot.data.path
         raise DataError(f"task {task.name}: example of {path}: {fault}") from None
     prompts = {prompt for prompt, _ in pairs}
-    for number, row in read_rows(task.data, task.name):
+    for number, row in items:
         try:
             repeated = render(task.prompt, row) in prompts
         except TemplateError:  # reported with the items
@@ -162,6 +189,8 @@ def _item(
     group = None if task.group is None else str(evaluate_column(task.group, row))
     if isinstance(task, Perplexity):
         text = str(evaluate(task.text, row))
+        if not text:
+            raise TemplateError("the text is empty")
         return Item(name, row, text, group=group, question=text)
     assert isinstance(task, PromptedTask)
     question = render(task.prompt, row)
@@ -172,7 +201,15 @@ def _item(
         delimited = tuple(task.target_delimiter + choice for choice in choices)
         return Item(name, row, prompt, delimited, right, (choices[right],), group, question)
     assert isinstance(task, GenerationTask)
-    return Item(name, row, prompt, targets=_targets(task, row), group=group, question=question)
+    return Item(
+        name,
+        row,
+        prompt,
+        targets=_targets(task, row),
+        group=group,
+        question=question,
+        follow_ups=_follow_ups(task, row),
+    )
 
 
 def _prompt(task: PromptedTask, text: str, examples: Sequence[tuple[str, str]]) -> Prompt:
@@ -235,9 +272,20 @@ def _targets(task: GenerationTask, row: Mapping[str, Any]) -> tuple[str, ...]:
     values = [evaluate(template, row) for template in templates]
     if len(values) == 1 and isinstance(values[0], list | tuple):
         values = list(values[0])
+    if values == [None] and not any(score.needs_target for score in task.scores):
+        return ()
     if not values or any(value is None or value == "" for value in values):
         raise TemplateError(f"target is {values!r}: an answer is needed")
     return tuple(str(value) for value in values)
+
+
+def _follow_ups(task: GenerationTask, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if task.follow_ups is None:
+        return ()
+    value = evaluate(task.follow_ups, row)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TemplateError(f"follow_ups is {value!r}: a list of messages is needed")
+    return tuple(str(message) for message in value)
 
 
 def _check_unique(task: TaskSection, items: Sequence[Item]) -> None:

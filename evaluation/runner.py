@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 
 from evaluation.config.suite import Suite, task_digest
 from evaluation.gates import decide_gates
-from evaluation.items import Item, read_items
+from evaluation.items import Item
 from evaluation.metric import TaskMetric
 from evaluation.models.base import EvaluatedModel
 from evaluation.results import (
@@ -50,15 +51,6 @@ class ModelScores:
 
     info: EvaluatedModelInfo
     tasks: Mapping[str, TaskScores]
-
-
-def read_suite_items(suite: Suite) -> dict[str, list[Item]]:
-    """Return the items of each task.
-
-    Raises:
-        DataError: A file cannot be used.
-    """
-    return {task.name: read_items(task) for task in suite.tasks}
 
 
 def evaluate_model(
@@ -99,7 +91,7 @@ def evaluate_model(
 
 def _with_answers(context: ScoreContext, other: TaskScores) -> ScoreContext:
     answers = {item.id: item.answers for item in other.items if item.answers}
-    return dataclasses.replace(context, other_answers=lambda: answers)
+    return dataclasses.replace(context, other_answers=answers)
 
 
 def mark_contaminated(scores: ModelScores, flags: Mapping[str, list[bool]]) -> ModelScores:
@@ -176,12 +168,18 @@ def write_results(
 ) -> None:
     """Write `results.json` and the items of both models; the results last.
 
+    Results of an earlier evaluation are removed first: a kill leaves no old results with new
+    items, and tasks that the suite no longer has leave nothing.
+
     Args:
         out: Folder of the evaluation.
         result: The results.
         model: Outcome of the model.
         against: Outcome of the model that it is compared with.
     """
+    (out / RESULTS).unlink(missing_ok=True)
+    for folder in (out / ITEMS, out / AGAINST):
+        shutil.rmtree(folder, ignore_errors=True)
     for scores, folder in ((model, out / ITEMS), (against, out / AGAINST / ITEMS)):
         if scores is None:
             continue

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from feedback.analysis import FeedbackAnalysis
 from safety.binomial import Proportion
 from training.errors import DataError
+from training.page_environment import page_environment
 
 _KAPPA_LABELS = (
     (0.0, "no better than chance"),
@@ -71,14 +70,9 @@ def console_lines(analysis: FeedbackAnalysis) -> list[str]:
 
 def render(analysis: FeedbackAnalysis) -> str:
     """Return the HTML page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = page_environment(
+        Path(__file__).parent, kappa=kappa, share=share, kappa_label=kappa_label
     )
-    environment.filters.update(kappa=kappa, share=share, kappa_label=kappa_label)
     reasons = Counter((row["what"], row["why"]) for row in analysis.cleaned.dropped)
     page = environment.get_template("page.html.jinja")
     return page.render(analysis=analysis, reasons=reasons.most_common())

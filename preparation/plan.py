@@ -13,6 +13,7 @@ from typing import Any
 
 from preparation.config.job import PreparationJob
 from preparation.documents import locate_source
+from preparation.relocation import without_folders
 from preparation.steps.step import StepSection
 from preparation.work_units import WorkUnit, divide
 from training.data.readers.sources import distinct
@@ -69,17 +70,12 @@ def _digest(job: PreparationJob, content: str) -> str:
     """Return a digest of everything that the result depends on; workers and place are not."""
     # Synthesized rows are a source; other limits or prices that wrote the same rows are no change.
     excluded: dict[str, Any] = {"prepare": {"workers", "output"}, "synthesize": True}
-    recipe = job.model_dump(mode="json", exclude=excluded)
-    for source in recipe["prepare"]["sources"]:
-        source["source"] = Path(source["source"]).name
-    for step in recipe["prepare"]["steps"]:
-        if "against" in step:
-            step["against"] = [Path(file).name for file in step["against"]]
+    recipe = without_folders(job).model_dump(mode="json", exclude=excluded)
     used = [
         hashlib.sha256(path.read_bytes()).hexdigest()
         for step in job.prepare.steps
         if isinstance(step, StepSection)
-        for path in step.files()
+        for path in step.files().values()
     ]
     text = json.dumps([content, recipe, used, code_version()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,63 +10,79 @@ import yaml
 
 from preparation.config.job import PreparationJob
 from preparation.steps.step import StepSection
-from training.errors import JobError, Problem
+
+BUILT_IN = "builtin:"
 
 
-def local_files(job: PreparationJob) -> list[tuple[str, Path]]:
-    """Return the key and the path of each file and folder that a job reads."""
-    prepare = job.prepare
-    named = [
-        (f"prepare.sources.{index}.source", Path(source.source))
-        for index, source in enumerate(prepare.sources)
-        if not source.source.startswith("builtin:")
-    ]
-    for index, step in enumerate(prepare.steps):
+def local_files(job: PreparationJob) -> dict[str, tuple[str, Path]]:
+    """Return key and path of each file and folder that a job reads, by its value in the job."""
+    found = {
+        source.source: (f"prepare.sources.{index}.source", Path(source.source))
+        for index, source in enumerate(job.prepare.sources)
+        if not source.source.startswith(BUILT_IN)
+    }
+    for index, step in enumerate(job.prepare.steps):
         if isinstance(step, StepSection):
-            named += [(f"prepare.steps.{index}", Path(path)) for path in step.files()]
-    return named
+            for value, path in step.files().items():
+                found.setdefault(value, (f"prepare.steps.{index}", path))
+    return found
 
 
-def relocated(job: PreparationJob, paths: Mapping[Path, str], output: str) -> str:
-    """Return the YAML of a job in which paths and output are those of another machine.
+def with_files(job: PreparationJob, name: Callable[[str], str]) -> PreparationJob:
+    """Return a job whose files are named otherwise.
 
     Args:
         job: The job.
-        paths: Path here -> path there, of each of `local_files`.
-        output: Folder in which the result is written.
-
-    Raises:
-        JobError: The job names a file otherwise than by its path, such as by the id of a model.
+        name: Returns the new name of a value in `local_files`.
     """
-    # Only what the job sets: some keys are refused where they have no effect.
-    document = job.model_dump(mode="json", exclude_unset=True)
-    there = {str(path): new for path, new in paths.items()}
-    replaced: set[str] = set()
-    document = _replaced(document, there, replaced)
-    if missing := sorted(there.keys() - replaced):
-        keys = {str(path): key for key, path in local_files(job)}
-        fix = "Name the file by its path, which is then copied"
-        message = "another machine does not have this file"
-        raise JobError(job.name, [Problem(keys[path], message, path, fix) for path in missing])
-    document["prepare"]["output"] = output
-    document["prepare"].pop("workers", None)
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    return text
+    prepare = job.prepare
+    sources = tuple(
+        source
+        if source.source.startswith(BUILT_IN)
+        else source.model_copy(update={"source": name(source.source)})
+        for source in prepare.sources
+    )
+    steps = tuple(
+        step.with_files({value: name(value) for value in step.files()})
+        if isinstance(step, StepSection)
+        else step
+        for step in prepare.steps
+    )
+    return job.model_copy(
+        update={"prepare": prepare.model_copy(update={"sources": sources, "steps": steps})}
+    )
 
 
-def _replaced(value: Any, paths: Mapping[str, str], replaced: set[str]) -> Any:
-    """Return a document with paths replaced, and add those to a set.
+def without_folders(job: PreparationJob) -> PreparationJob:
+    """Return a job whose files have the names that they have in any folder of any machine."""
+    files = local_files(job)
+    return with_files(job, lambda value: files[value][1].name)
+
+
+def job_yaml(job: PreparationJob) -> str:
+    """Return the text of a job file with the keys that a job sets, and no default."""
+    return _as_yaml(_set_keys(job))
+
+
+def relocated(job: PreparationJob, names: Mapping[str, str], output: str) -> str:
+    """Return the text of a job whose files and output are those of another machine.
 
     Args:
-        value: Part of the document.
-        paths: Path here -> path there.
-        replaced: Receives the paths that were found.
+        job: The job.
+        names: Path there of each value in `local_files`.
+        output: Folder in which the result is written.
     """
-    if isinstance(value, dict):
-        return {key: _replaced(inner, paths, replaced) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_replaced(inner, paths, replaced) for inner in value]
-    if isinstance(value, str) and value in paths:
-        replaced.add(value)
-        return paths[value]
-    return value
+    document = _set_keys(with_files(job, names.__getitem__))
+    document["prepare"]["output"] = output
+    document["prepare"].pop("workers", None)
+    return _as_yaml(document)
+
+
+def _set_keys(job: PreparationJob) -> dict[str, Any]:
+    # Some keys are refused where they have no effect, even with their default.
+    return job.model_dump(mode="json", exclude_unset=True)
+
+
+def _as_yaml(document: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return text

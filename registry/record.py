@@ -47,6 +47,7 @@ class Provenance:
         seed: Seed of the run.
         hours: Measured duration; None if it was not measured.
         cost_usd: Cost of these hours at the price of the plan; None if the plan has no price.
+        mlflow_run: Id of the MLflow run in which the training was tracked; None if it was not.
     """
 
     run: str
@@ -61,6 +62,7 @@ class Provenance:
     seed: int | None = None
     hours: float | None = None
     cost_usd: float | None = None
+    mlflow_run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,13 @@ class StageChange:
         stage: The new stage.
         approver: Login name of the person who made the change.
         time: Time in UTC, ISO 8601.
+        reason: Why; None if none was given.
     """
 
     stage: str
     approver: str
     time: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,6 @@ class RunModel:
     provenance: Provenance
     problems: tuple[str, ...]
 
-    def source_of(self, form: str, path: str) -> Path:
-        """Return the file of a form on disk."""
-        return self.folders[form] / path
-
 
 def read_run_model(folder: Path) -> RunModel:
     """Return the model of a run after checking that it is complete and unchanged.
@@ -184,6 +180,7 @@ def _provenance(path: Path, pipeline: Path, job_sha256: str) -> Provenance:
         seed=manifest.get("seed"),
         hours=hours,
         cost_usd=_cost(plan.get("predicted", {}), hours),
+        mlflow_run=read_json(path / "mlflow.json").get("run_id"),
     )
 
 

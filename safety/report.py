@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from training.page_environment import page_environment
 
 _TEMPLATES = Path(__file__).parent
 
@@ -18,11 +18,5 @@ def write_page(report: dict[str, Any], path: Path, template: str = "redteam.html
         path: The file to write.
         template: Name of the template.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     path.write_text(environment.get_template(template).render(report=report), encoding="utf-8")

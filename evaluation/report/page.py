@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.report import formatting
 from evaluation.report.items import TaskItems, read_task_items
 from evaluation.results import EvaluationResult, read_results
+from training.page_environment import page_environment
 from training.run_folder import write_whole
 
 if TYPE_CHECKING:
@@ -70,23 +71,13 @@ def as_script_data(value: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
+    return page_environment(
+        _HERE,
         number=formatting.number,
         signed=formatting.signed,
         p_value=formatting.p_value,
         script_data=as_script_data,
     )
-    return environment
 
 
 if __name__ == "__main__":

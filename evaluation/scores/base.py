@@ -7,7 +7,7 @@ task to metrics whose statistics are in the order of the items.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,8 +50,8 @@ class ScoreContext:
         cache: Folder of the replies that evaluations share.
         max_cost_usd: Limit for the cost of calls; None for no limit.
         model: The evaluated model as the user wrote it, to warn of a judge of its own family.
-        other_answers: Returns the answers of the model that it is compared with, by id of the
-            item; None without one.
+        other_answers: Answers of the model that it is compared with, by id of the item; None
+            without one.
     """
 
     device: torch.device
@@ -59,7 +59,7 @@ class ScoreContext:
     cache: Path
     max_cost_usd: float | None = None
     model: str = ""
-    other_answers: Callable[[], Mapping[str, Sequence[str]]] | None = None
+    other_answers: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)

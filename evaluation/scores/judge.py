@@ -108,7 +108,7 @@ class LlmJudgeScore:
 
     def _compare(self, items: Sequence[AnsweredItem]) -> ScoreOutcome:
         section = self._section
-        others = self._context.other_answers() if self._context.other_answers else {}
+        others = self._context.other_answers or {}
         rows = [number for number, item in enumerate(items) if others.get(item.id)]
         if not rows:
             raise DataError("the other model has an answer to none of the items")
@@ -189,7 +189,7 @@ class LlmJudgeScore:
         facts = {
             "judges": [_judge_facts(judge, self._context.model) for judge in self._judges],
             "unjudged": len(unjudged),
-            # The account is that of the evaluation, which all judges share.
+            # The account is one of all judges; that of endpoints is apart.
             "usd": max(judge.spent_usd for judge in self._judges),
             **facts,
         }

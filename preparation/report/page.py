@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from preparation.report.groups import tables
 from preparation.rows import Scalar
+from training.page_environment import page_environment
 
 _HERE = Path(__file__).parent
 _STYLE = _HERE.parents[1] / "training" / "report"
@@ -17,16 +16,7 @@ _MOST = 6
 
 def render_page(report: dict[str, Any]) -> str:
     """Return the page as HTML, without external resources."""
-    environment = Environment(
-        loader=FileSystemLoader([_HERE, _STYLE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["largest"] = largest
-    environment.filters["share"] = share
-    environment.filters["value"] = value
+    environment = page_environment(_HERE, _STYLE, largest=largest, share=share, value=value)
     return environment.get_template("page_of_data.html.jinja").render(
         report=report, group_tables=tables(report["groups"])
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -56,9 +56,15 @@ class ChunkStep(StepSection):
         if self.tokenizer is not None:
             yield from tokenizer_problems(self.tokenizer, f"{key}.tokenizer")
 
-    def files(self) -> Iterable[Path]:
+    def files(self) -> Mapping[str, Path]:
         """Return the tokenizer, whose content the result depends on."""
-        return () if self.tokenizer is None else (tokenizer_file(self.tokenizer),)
+        return {} if self.tokenizer is None else {self.tokenizer: tokenizer_file(self.tokenizer)}
+
+    def with_files(self, names: Mapping[str, str]) -> Self:
+        """Return the section with its tokenizer named otherwise."""
+        if self.tokenizer is None:
+            return self
+        return self.model_copy(update={"tokenizer": names[self.tokenizer]})
 
     def build(self) -> Transformation:
         """Return the transformation."""

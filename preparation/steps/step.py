@@ -122,9 +122,17 @@ class StepSection(ConfigSection, ABC):
         """Return the section with files that exist in a folder, and not here, found there."""
         return self
 
-    def files(self) -> Iterable[Path]:
-        """Return files whose content the result depends on, such as benchmarks."""
-        return ()
+    def files(self) -> Mapping[str, Path]:
+        """Return the files whose content the result depends on, by their value in the job."""
+        return {}
+
+    def with_files(self, names: Mapping[str, str]) -> Self:
+        """Return the section with its files named otherwise.
+
+        Args:
+            names: New name of each value in `files()`.
+        """
+        return self
 
     def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
         """Return tables for the report.

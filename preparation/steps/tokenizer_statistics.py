@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from preparation.rows import PreparedRow
 from preparation.steps.step import FactTable, Measurement, StepSection
@@ -38,9 +38,13 @@ class TokenizerStatisticsStep(StepSection):
         """Yield a tokenizer that does not exist."""
         yield from tokenizer_problems(self.tokenizer, f"{key}.tokenizer")
 
-    def files(self) -> Iterable[Path]:
+    def files(self) -> Mapping[str, Path]:
         """Return the tokenizer, whose content the result depends on."""
-        return (tokenizer_file(self.tokenizer),)
+        return {self.tokenizer: tokenizer_file(self.tokenizer)}
+
+    def with_files(self, names: Mapping[str, str]) -> Self:
+        """Return the section with its tokenizer named otherwise."""
+        return self.model_copy(update={"tokenizer": names[self.tokenizer]})
 
     def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
         """Return a table by source, and one of the words that are split most."""

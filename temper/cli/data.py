@@ -49,18 +49,25 @@ def _prepare(
     started on a target.
     """
     require("prepare")
-    _check_options(str(job), target, nodes, instance)
+    _check_options(str(job), target, nodes=nodes, instance=instance, fresh=fresh)
     if target == "sagemaker":
         return _submit(job, overrides(set_), env, nodes, instance)
     if target == "slurm":
-        return _submit_to_slurm(job, overrides(set_), nodes=nodes, fresh=fresh, runs=runs)
+        return _submit_to_slurm(job, overrides(set_), nodes, runs)
     from preparation.command import prepare
 
     return prepare(job, overrides(set_), fresh=fresh)
 
 
-def _check_options(job: str, target: str, nodes: int, instance: str | None) -> None:
+def _check_options(job: str, target: str, *, nodes: int, instance: str | None, fresh: bool) -> None:
     """Check that the target is known, and that options given have an effect on it.
+
+    Args:
+        job: The job file, for messages.
+        target: The target.
+        nodes: Number of machines.
+        instance: Instance type.
+        fresh: Start over.
 
     Raises:
         JobError: With every problem found.
@@ -75,6 +82,9 @@ def _check_options(job: str, target: str, nodes: int, instance: str | None) -> N
     if target in ("local", "slurm") and instance is not None:
         message = f"{target} has no instance types"
         problems.append(Problem("--instance", message, instance, "Leave it out"))
+    if target != "local" and fresh:
+        fix = "Delete the result there instead: a finished one is not prepared again"
+        problems.append(Problem("--fresh", f"it has no effect on {target}", fix=fix))
     if problems:
         raise JobError(job, problems)
 
@@ -94,10 +104,10 @@ def _submit(job_file: Path, pairs: str, env: str, nodes: int, instance: str | No
     job: PreparationJob = load_preparation(job_file, pairs)
     _check_written_here(job, str(job_file))
     environment = read_environment(env)
-    files = {path: key for key, path in local_files(job)}
+    files = local_files(job)
     inputs = [
-        InputArtifact(key, f"source-{index}", str(path), path)
-        for index, (path, key) in enumerate(files.items())
+        InputArtifact(key, f"source-{index}", value, path)
+        for index, (value, (key, path)) in enumerate(files.items())
     ]
 
     def job_text(paths: list[str], output: str) -> str:
@@ -122,38 +132,31 @@ def _check_written_here(job: PreparationJob, source: str) -> None:
         raise JobError(source, [Problem("synthesize", message, fix=fix)])
 
 
-def _submit_to_slurm(job: Path, overrides_: str, *, nodes: int, fresh: bool, runs: Path) -> int:
+def _submit_to_slurm(job: Path, overrides_: str, nodes: int, runs: Path) -> int:
     """Queue a preparation in Slurm.
 
     Args:
         job: The job file.
         overrides_: `key=value` pairs.
         nodes: Number of nodes.
-        fresh: Start over, which a queued job cannot do.
         runs: The folder of run folders.
 
     Raises:
         InvalidOptionError: The options exclude each other.
     """
-    import yaml
-
     from launch.submit_preparation import PreparationRequest, submit_preparation
     from launch.targets.slurm import from_environment
     from preparation.config.load import load_preparation
+    from preparation.relocation import job_yaml
     from training.console import say
 
-    if fresh:
-        raise InvalidOptionError("--fresh: not with the target slurm; delete the result instead")
     loaded = load_preparation(job, overrides_)
     if loaded.synthesize is not None and nodes > 1:
         raise InvalidOptionError(
             f"--nodes {nodes}: a synthesis runs on one machine. Run it first, then "
             "name its data/rows.jsonl in prepare.sources"
         )
-    document = yaml.safe_dump(
-        loaded.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True
-    )
-    request = PreparationRequest(loaded.name, document, nodes, runs)
+    request = PreparationRequest(loaded.name, job_yaml(loaded), nodes, runs)
     submission, queued = submit_preparation(request, from_environment(None))
     run = submission.run
     say(f"run {run}, job {submission.latest.name}{'' if queued else ', queued already'}")

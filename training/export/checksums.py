@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from training.export.model_archive import sha256_of_file
+from training.run_folder import write_whole
 
 CHECKSUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -35,8 +36,24 @@ def checksums_of(folder: Path) -> dict[str, str]:
 
 def write_checksums(folder: Path) -> None:
     """Write the checksums of a folder into it."""
-    lines = [f"{digest}  {name}\n" for name, digest in checksums_of(folder).items()]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+    _write(folder, checksums_of(folder))
+
+
+def record_change(folder: Path, name: str) -> None:
+    """Record the new checksum of one file, which was changed on purpose, if a folder has checksums.
+
+    Raises:
+        ValueError: The file of checksums is damaged.
+    """
+    recorded = read_checksums(folder)
+    if recorded is not None:
+        recorded[name] = sha256_of_file(folder / name)
+        _write(folder, dict(sorted(recorded.items())))
+
+
+def _write(folder: Path, checksums: dict[str, str]) -> None:
+    lines = [f"{digest}  {name}\n" for name, digest in checksums.items()]
+    write_whole(folder / CHECKSUMS, "".join(lines))
 
 
 def read_checksums(folder: Path) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.data.tokenization.special_marks import mark_specials
+from training.page_environment import page_environment
 from training.report import formatting, rl_summary, summary, tables
 from training.report.curves import Curve, draw_curves
 from training.report.run_data import RunData, read_run_data
@@ -81,18 +82,8 @@ def render(run_data: RunData) -> str:
 
 @cache
 def _environment() -> Environment:
-    # Imported here: it takes a tenth of a second, and starting a run does not need it.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
+    return page_environment(
+        _HERE,
         number=formatting.number,
         count=formatting.count,
         percent=formatting.percent,
@@ -100,7 +91,6 @@ def _environment() -> Environment:
         shown=_shown,
         segments=_segments,
     )
-    return environment
 
 
 def _shown(text: Any) -> tuple[str, int]:

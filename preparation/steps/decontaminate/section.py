@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -59,9 +59,13 @@ class DecontaminateStep(FilterSection):
                 fix = "Give JSON Lines, JSON, CSV or Parquet"
                 yield Problem(f"{key}.against.{index}", "not a format of rows", file, fix)
 
-    def files(self) -> Iterable[Path]:
+    def files(self) -> Mapping[str, Path]:
         """Return the benchmark files, whose content the result depends on."""
-        return map(Path, self.against)
+        return {file: Path(file) for file in self.against}
+
+    def with_files(self, names: Mapping[str, str]) -> Self:
+        """Return the section with its benchmark files named otherwise."""
+        return self.model_copy(update={"against": tuple(names[file] for file in self.against)})
 
     def build(self) -> Rule:
         """Return the rule, with the items indexed."""

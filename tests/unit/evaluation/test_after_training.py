@@ -19,6 +19,7 @@ from tests.factories import docstring_pairs, make_tiny_model, write_jsonl
 from tests.run_commands import Run, changed, finish, latest, start_command
 from training.config.load import parse_job
 from training.errors import CrashError, JobError
+from training.export.checksums import checksums_of, read_checksums, write_checksums
 from training.report.page import write_report
 from training.run_folder import RunFolder, differences
 
@@ -61,6 +62,7 @@ def finished_run(document: dict[str, Any], suites: list[Path], path: Path) -> Ru
     make_tiny_model(folder.model, hidden_size=48, head_dim=12)
     card = "# tiny\n\nIts limitations are those of its data; it was not evaluated otherwise.\n"
     (folder.model / "README.md").write_text(card)
+    write_checksums(folder.model)
     return folder
 
 
@@ -81,6 +83,8 @@ def test_a_run_is_evaluated_in_pairs_with_the_model_that_it_started_from(
     card = (folder.model / "README.md").read_text()
     assert card.count("## Evaluation") == 1 and "not evaluated otherwise" not in card
     assert "| product | choice.accuracy |" in card and results["suite_digest"][:16] in card
+    recorded = read_checksums(folder.model)
+    assert recorded == checksums_of(folder.model), "the new card can be registered"
     write_report(folder.path)
     page = (folder.path / "report.html").read_text()
     assert "text.bits_per_byte" in page and "No gate of evaluate.suite is missed" in page

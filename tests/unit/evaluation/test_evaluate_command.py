@@ -137,3 +137,27 @@ def test_gates_that_cannot_be_decided_are_refused_before_anything_runs(
     err = capsys.readouterr().err
     assert "the task has no such metric (got quiz.f1). Metrics of quiz: accuracy," in err
     assert "a drop is measured against another model" in err
+
+
+def test_nothing_of_an_earlier_evaluation_is_left(suite: Path, tiny: str) -> None:
+    evaluated(suite, tiny, "--against", tiny)
+    document = yaml.safe_load(suite.read_text())
+    suite.write_text(yaml.safe_dump({**document, "tasks": [TEXT]}))
+    evaluated(suite, tiny)
+    out = suite.parent / "out"
+    assert [path.name for path in (out / "items").iterdir()] == ["text.jsonl"]
+    assert not (out / "against").exists()
+
+
+def test_rows_of_all_tasks_that_cannot_be_used_are_listed(
+    suite: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = yaml.safe_load(suite.read_text())
+    empty = {**TEXT, "name": "empty", "text": "{{q[:0]}}"}
+    unknown = {**GENERATION, "prompt": "{{question}}"}
+    suite.write_text(yaml.safe_dump({**document, "tasks": [unknown, empty]}))
+    assert main(["evaluate", tiny, str(suite)]) != 0
+    err = capsys.readouterr().err
+    assert "task answers: 4 of 4 rows" in err
+    assert "task empty: 4 of 4 rows" in err
+    assert not (suite.parent / "out").exists()

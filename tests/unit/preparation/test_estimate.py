@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from preparation.config.job import PreparationJob
 from preparation.config.load import load_preparation, parse_preparation
 from preparation.estimate import PreparationEstimate, estimate, format_duration
 from preparation.plan import plan
 from preparation.relocation import local_files, relocated
 from temper.cli import main
-from training.errors import JobError
+from tests.factories import make_tiny_model
 
 
 def written(folder: Path, rows: int = 300, **prepare: Any) -> Path:
@@ -74,21 +76,57 @@ def test_plan_prints_the_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "on 3 cores" in out
 
 
+def test_plan_is_written_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "plan.json"
+    assert main(["plan", str(written(tmp_path)), "--out", str(file)]) == 0
+    facts = json.loads(file.read_text())
+    assert f"about {facts['rows']:,} rows" in capsys.readouterr().out
+    assert facts["seconds"] == pytest.approx(facts["core_seconds"])  # one unit
+    assert main(["plan", str(written(tmp_path)), "--out", str(tmp_path / "no" / "plan.json")]) == 2
+    assert "--out: cannot be written: No such file or directory" in capsys.readouterr().err
+
+
 def test_result_elsewhere_has_the_same_digest(tmp_path: Path) -> None:
-    steps = [{"step": "personal_data"}, {"step": "secrets"}, {"step": "duplicates"}]
+    make_tiny_model(tmp_path / "model")
+    steps = [{"step": "secrets"}, *with_files(tmp_path), {"step": "duplicates"}]
     job = load_preparation(written(tmp_path, steps=steps, split={"validation": 0.1}))
-    elsewhere = tmp_path / "opt" / "source-0" / "a.jsonl"
-    elsewhere.parent.mkdir(parents=True)
-    elsewhere.write_bytes((tmp_path / "a.jsonl").read_bytes())
-    paths = {path: str(elsewhere) for _, path in local_files(job)}
-    text = relocated(job, paths, "s3://bucket/prepared")
+    names = copied(job, tmp_path / "opt")
+    text = relocated(job, names, "s3://bucket/prepared")
     moved = parse_preparation(yaml.safe_load(text), "moved")
     assert moved.prepare.output == "s3://bucket/prepared"
     assert plan(moved).digest == plan(job).digest
 
 
-def test_file_that_is_named_otherwise_is_refused(tmp_path: Path) -> None:
-    job = load_preparation(written(tmp_path))
-    paths = {path: "/there" for _, path in local_files(job)} | {tmp_path / "hub.json": "/hub"}
-    with pytest.raises((JobError, KeyError)):
-        relocated(job, paths, "out")
+def with_files(folder: Path) -> list[dict[str, Any]]:
+    """Return steps that read files: a benchmark, and a tokenizer named by its model's folder."""
+    (folder / "items.jsonl").write_text('{"text": "a question that no row of the data has"}\n')
+    tokenizer = {"tokenizer": str(folder / "model")}
+    return [
+        {"step": "decontaminate", "against": [str(folder / "items.jsonl")]},
+        {"step": "chunk", "max_tokens": 64, **tokenizer},
+        {"step": "tokenizer_statistics", **tokenizer},
+    ]
+
+
+def copied(job: PreparationJob, folder: Path) -> dict[str, str]:
+    """Copy the files of a job as a target does, and return the new path of each."""
+    names = {}
+    for index, (value, (_, path)) in enumerate(local_files(job).items()):
+        there = folder / f"source-{index}" / path.name
+        there.parent.mkdir(parents=True)
+        shutil.copy(path, there)
+        names[value] = str(there)
+    return names
+
+
+def test_a_source_named_like_a_setting_is_moved_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").mkdir()
+    Path("text/a.jsonl").write_text('{"text": "a row"}\n')
+    prepare = {"sources": [{"source": "text", "group_by": "text"}], "steps": []}
+    job = parse_preparation({"name": "text", "prepare": prepare}, "job.yaml")
+    moved = yaml.safe_load(relocated(job, {"text": "/opt/source-0"}, "out"))
+    assert moved["name"] == "text"
+    assert moved["prepare"]["sources"] == [{"source": "/opt/source-0", "group_by": "text"}]

@@ -190,4 +190,4 @@ def test_a_model_in_the_hub_cache_is_named_by_its_id(
     monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
     step = TokenizerStatisticsStep(step="tokenizer_statistics", tokenizer="org/small")
     assert not list(step.problems("prepare.steps.0"))
-    assert list(step.files()) == [snapshot / "tokenizer.json"]
+    assert step.files() == {"org/small": snapshot / "tokenizer.json"}

@@ -50,7 +50,7 @@ def _score(section: LlmJudge, folder: Path, **context: Any) -> ScoreOutcome:
         torch.device("cpu"),
         folder / "out",
         folder / "cache",
-        **{"other_answers": lambda: _OTHERS, **context},
+        **{"other_answers": _OTHERS, **context},
     )
     return build_score(section, place).score(_ITEMS)
 
@@ -195,7 +195,7 @@ def test_a_comparison_needs_another_model(server: FakeLlmServer, tmp_path: Path)
     with pytest.raises(RunError, match="--against"):
         _score(_section(server), tmp_path, other_answers=None)
     with pytest.raises(DataError, match="an answer to none of the items"):
-        _score(_section(server), tmp_path, other_answers=lambda: {"0": []})
+        _score(_section(server), tmp_path, other_answers={"0": []})
     assert not server.calls
 
 
@@ -204,7 +204,7 @@ def test_items_without_an_answer_of_the_other_model_are_not_compared(
 ) -> None:
     server.reply = _prefers_the_model
     others = {"2": ["x"], "5": ["y"]}
-    outcome = _score(_section(server), tmp_path, other_answers=lambda: others)
+    outcome = _score(_section(server), tmp_path, other_answers=others)
     assert len(server.calls) == 4
     values = outcome.metrics[0].item_values
     assert values is not None

@@ -1,0 +1,1 @@
+"""Registries on servers, SageMaker's and MLflow's, that hold copies of local versions."""

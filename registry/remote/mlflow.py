@@ -1,0 +1,260 @@
+"""MLflow's model registry: a registered model per name, a model version per version.
+
+MLflow counts versions; the semantic version is a tag. Stages are aliases, so that
+`models:/NAME@production` is the version in production (MLflow's own stages are deprecated).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from registry.blobs import blob_path
+from registry.errors import RegistryError
+from registry.record import ModelRecord, StageChange
+from registry.remote import mlflow_tags as tags
+from registry.remote.base import RemoteVersion, digest_differences
+from registry.remote.mlflow_client import explain_mlflow_errors, open_client, shown, unless
+from registry.remote.mlflow_files import check_files, record_digest, upload
+from registry.remote.mlflow_run import log_evaluations, run_of
+from registry.remote.mlflow_stage import ALIASES, current_change
+from registry.store import LocalRegistry
+from registry.version import parse_version
+from training.config.model_references import RUNS
+
+_CARD = "model/README.md"
+_PAGE = 200
+
+
+class MlflowRegistry:
+    """Model registry of an MLflow server or database.
+
+    Args:
+        uri: Address of the server (`https://…`), the database (`sqlite:///…`) or, on SageMaker,
+            the ARN of the app.
+        artifacts: Folder of the artifacts of new experiments; the server's choice if None.
+    """
+
+    def __init__(self, uri: str, artifacts: Path | None = None):
+        self.uri = uri
+        self.title = f"MLflow at {shown(uri)}"
+        self._artifacts = artifacts
+        self._client: Any = None
+
+    def push(self, record: ModelRecord, store: LocalRegistry) -> RemoteVersion:
+        """Copy a version with its files; an existing copy is returned.
+
+        The version is created when all its files have arrived, so that an interrupted push leaves
+        no version, and its files are not sent again.
+
+        Args:
+            record: The version.
+            store: Registry that has its files.
+
+        Raises:
+            RegistryError: The version exists with other files, a local file is damaged, or the
+                server refuses.
+        """
+        existing = self._find(record)
+        if existing is None:
+            check_files(record, store)
+            with self._explain():
+                run = run_of(self._connected, record, self._artifacts)
+                folder = upload(self._connected, run.info.run_id, record, store)
+                log_evaluations(self._connected, run.info.run_id, record)
+                self._create(record, store, run, folder)
+            existing = self._find(record)
+            assert existing is not None
+        differing = digest_differences(record, existing)
+        if differing:
+            raise RegistryError(
+                f"{record.id} exists in {self.title} ({existing.address}) with other files: "
+                f"{'; '.join(differing)}. Register the run under the next version, or delete the "
+                f"one in MLflow"
+            )
+        return existing
+
+    def versions(self, name: str | None = None) -> list[RemoteVersion]:
+        """Return all versions that were pushed, or those of a name, oldest version first."""
+        found = []
+        with self._explain():
+            for model, numbered in self._by_model(name).items():
+                aliases = self._aliases(model)
+                values = {number: version.tags for number, version in numbered.items()}
+                pushed: dict[str, int] = {}
+                for number in sorted(numbered):
+                    pushed.setdefault(numbered[number].tags[tags.VERSION], number)
+                for text, number in pushed.items():
+                    change = current_change(number, values, aliases)
+                    held = [alias for alias, other in aliases.items() if other == number]
+                    found.append(
+                        RemoteVersion(
+                            name=model,
+                            version=parse_version(text),
+                            trees=tags.trees_from_tags(values[number]),
+                            address=f"models:/{model}/{number}",
+                            change=change,
+                            status=f"alias {', '.join(sorted(held))}" if held else "no alias",
+                        )
+                    )
+        return sorted(found, key=lambda version: (version.name, version.version))
+
+    def set_stage(self, record: ModelRecord, transition: StageChange) -> RemoteVersion:
+        """Set the alias of a stage, and record who made the change and when.
+
+        Args:
+            record: The version.
+            transition: The change.
+
+        Raises:
+            RegistryError: The version was not pushed, or the server refuses.
+        """
+        version = self._find(record)
+        if version is None:
+            raise RegistryError(
+                f"{record.id} is not in {self.title}. Push it: temper push-model "
+                f"{record.id} --to mlflow"
+            )
+        if version.change == transition:
+            return version
+        number = int(version.address.rpartition("/")[2])
+        with self._explain():
+            # Each crash in between leaves a state that reads as the new stage.
+            if transition.stage in ALIASES:
+                self._set_alias(record.name, transition.stage, number)
+            for alias, other in self._aliases(record.name).items():
+                if alias in ALIASES and alias != transition.stage and other == number:
+                    self._release_alias(record.name, alias, number)
+            self._connected.set_model_version_tag(
+                record.name, str(number), tags.STAGE, tags.stage_tag(transition)
+            )
+        changed = self._find(record)
+        assert changed is not None
+        return changed
+
+    def _set_alias(self, name: str, alias: str, number: int) -> None:
+        self._connected.set_registered_model_alias(name, alias, str(number))
+
+    def _release_alias(self, name: str, alias: str, number: int) -> None:
+        """Take an alias from a version, and give it to the latest other one in that stage.
+
+        Args:
+            name: Name of the model.
+            alias: The alias, which is the name of the stage.
+            number: MLflow's number of the version.
+        """
+        changes = {
+            other: tags.stage_from_tags(version.tags)
+            for other, version in self._by_model(name)[name].items()
+            if other != number
+        }
+        others = [other for other, change in changes.items() if change.stage == alias]
+        if others:
+            self._set_alias(name, alias, max(others, key=lambda other: changes[other].time))
+        else:
+            self._connected.delete_registered_model_alias(name, alias)
+
+    @property
+    def _connected(self) -> Any:
+        if self._client is None:
+            self._client = open_client(self.uri)
+        return self._client
+
+    def _explain(self) -> Any:
+        return explain_mlflow_errors(self.uri)
+
+    def _find(self, record: ModelRecord) -> RemoteVersion | None:
+        versions = self.versions(record.name)
+        return next((v for v in versions if v.version == record.version), None)
+
+    def _create(self, record: ModelRecord, store: LocalRegistry, run: Any, folder: str) -> None:
+        """Create the version; of several that were created at once, keep the first.
+
+        Args:
+            record: The version.
+            store: Registry that has its model card.
+            run: The run that has its files.
+            folder: Their folder in the run's artifacts.
+        """
+        with unless("RESOURCE_ALREADY_EXISTS"):
+            self._connected.create_registered_model(record.name)
+        card = record.evidence.get(_CARD)
+        created = self._connected.create_model_version(
+            record.name,
+            source=f"{run.info.artifact_uri}/{folder}",
+            run_id=run.info.run_id,
+            tags=tags.tags_of(record, record_digest(record)),
+            description=tags.description(blob_path(store.root, card.sha256)) if card else None,
+        )
+        same = [
+            number
+            for number, version in self._by_model(record.name)[record.name].items()
+            if version.tags[tags.VERSION] == str(record.version)
+        ]
+        if int(created.version) > min(same):
+            self._connected.delete_model_version(record.name, str(created.version))
+
+    def _by_model(self, name: str | None) -> dict[str, dict[int, Any]]:
+        """Return the versions that were pushed, by model and MLflow's number."""
+        models: dict[str, dict[int, Any]] = {}
+        for version in self._search(None if name is None else f"name = '{name}'"):
+            if tags.VERSION in version.tags:
+                models.setdefault(version.name, {})[int(version.version)] = version
+        return models
+
+    def _search(self, expression: str | None) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._connected.search_model_versions(
+                expression, max_results=_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _aliases(self, name: str) -> dict[str, int]:
+        model = self._connected.get_registered_model(name)
+        return {alias: int(number) for alias, number in model.aliases.items()}
+
+
+def connect(environment: str | None) -> MlflowRegistry:
+    """Return the registry of `MLFLOW_TRACKING_URI`, of an environment's app, or next to the runs.
+
+    Args:
+        environment: Name of the environment of the platform; None for none.
+
+    Raises:
+        RegistryError: The environment has no MLflow app, or there is no server and no run.
+    """
+    if environment:
+        return MlflowRegistry(_app(environment))
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return MlflowRegistry(uri)
+    if not RUNS.is_dir():
+        raise RegistryError(
+            "no MLflow server is named, and there is no folder runs/ whose store could be used. "
+            "Set MLFLOW_TRACKING_URI, or --tracking-uri"
+        )
+    runs = RUNS.resolve()
+    return MlflowRegistry(f"sqlite:///{runs / 'mlflow.db'}", runs / "mlartifacts")
+
+
+def _app(name: str) -> str:
+    from launch.aws.platform_parameters import read_platform_parameters
+    from launch.aws.session import AwsSession
+    from launch.environment import read_environment
+
+    environment = read_environment(name)
+    app = read_platform_parameters(environment, AwsSession(environment).client("ssm")).get(
+        "training/mlflow-app"
+    )
+    if app is None:
+        raise RegistryError(
+            f"the environment {name} has no MLflow app. Set training.mlflow in "
+            f"environments/{name}.yaml and deploy it, or name a server with --tracking-uri"
+        )
+    return app
