@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preparation.config.group_report import ROW_SOURCE
+from preparation.config.group_report import ROW_SOURCE, values_of
 from preparation.examples import ExampleTexts
 from preparation.rows import PreparedRow
 
@@ -14,20 +14,9 @@ NOT_STATED = "not stated"
 OTHER_VALUES = "other values"
 _MAX_GROUPS = 1_000
 """Groups of a column in one unit; a column with more values divides rows into no groups."""
-_MAX_CHARACTERS = 80
 _MAX_GROUPS_WITH_EXAMPLES = 50
 _EXAMPLES = 2
 """Examples of a reason and group in one unit."""
-
-
-def values_of(values: Mapping[str, Any], by: Sequence[str]) -> dict[str, str]:
-    """Return the values of a record in the columns of the report, as text."""
-    found = ((name, values.get(name)) for name in by)
-    return {
-        name: str(value)[:_MAX_CHARACTERS]
-        for name, value in found
-        if isinstance(value, str | int | float) and str(value).strip()
-    }
 
 
 class ReportGroups:

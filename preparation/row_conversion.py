@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import xxhash
 
+from preparation.config.group_report import values_of
 from preparation.config.source import PreparedSource
-from preparation.report_groups import values_of
 from preparation.rows import PreparedRow, Scalar
 from training.data.readers.records import SourceRecord
 from training.data.schema.rows import (

@@ -98,8 +98,9 @@ def read_lines(folder: Any, rank: int) -> Iterator[bytes]:
 
 def stored_row(line: bytes) -> StoredRow:
     """Return the row of a line."""
-    *fields, names, report_by, content = orjson.loads(line)
-    return StoredRow(PreparedRow(*fields, tuple(names), report_by), content)
+    id_, source, shape, columns, group, tags, names, report_by, content = orjson.loads(line)
+    row = PreparedRow(id_, source, shape, columns, group, tags, tuple(names), report_by)
+    return StoredRow(row, content)
 
 
 def read_rows(folder: Any, rank: int) -> Iterator[StoredRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -13,6 +13,8 @@ from validation.problem import Problem
 ROW_SOURCE = "row_source"
 """Name of the source of a row, as in the shards."""
 _LANGUAGE = "language"
+_MAX_CHARACTERS = 80
+"""Characters of a value; a longer one names no group."""
 
 
 def _as_names(value: Any) -> Any:
@@ -42,3 +44,13 @@ def measured_groups(by: Iterable[str], steps: Iterable[str]) -> set[str]:
     """
     measured = {ROW_SOURCE} | ({_LANGUAGE} if _LANGUAGE in steps else set())
     return measured.intersection(by)
+
+
+def values_of(values: Mapping[str, Any], by: Sequence[str]) -> dict[str, str]:
+    """Return the values of a record in the columns of the report, as text."""
+    found = ((name, values.get(name)) for name in by)
+    return {
+        name: str(value)[:_MAX_CHARACTERS]
+        for name, value in found
+        if isinstance(value, str | int | float) and str(value).strip()
+    }

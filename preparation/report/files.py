@@ -125,7 +125,9 @@ def _groups(planned: PreparationPlan, accounts: dict[str, Any]) -> list[dict[str
         return texts.excerpt(PreparedRow("", "", "text", {"text": group}))
 
     shares = group_shares(counts, name_of if texts.hide_values else str)
-    actions = {step.step: getattr(step, "action", "drop") for step in planned.job.prepare.steps}
+    actions: dict[str, str] = {
+        step.step: getattr(step, "action", "drop") for step in planned.job.prepare.steps
+    }
     return [share.document() | {"action": actions.get(share.step, "drop")} for share in shares]
 
 

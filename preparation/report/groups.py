@@ -116,17 +116,18 @@ def warnings(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         documents: Shares of a report, as `GroupShare.document` returns them.
     """
-    return [
-        "{column} {group}: {step} ({reason}) {verb} {share:.1%} of its {rows:,} rows "
-        "(95 % interval {low:.1%} to {high:.1%}), and {rest_share:.1%} of the others".format(
-            **share
-            | {"low": share["interval"][0], "high": share["interval"][1]}
-            | {"reason": share["reason"].replace("_", " ")}
-            | {"verb": "would reject" if share["action"] == "report" else "rejects"}
-        )
-        for share in documents
-        if share["warned"]
-    ]
+    return [_warning(share) for share in documents if share["warned"]]
+
+
+def _warning(share: Mapping[str, Any]) -> str:
+    low, high = share["interval"]
+    verb = "would reject" if share["action"] == "report" else "rejects"
+    return (
+        f"{share['column']} {share['group']}: {share['step']} "
+        f"({share['reason'].replace('_', ' ')}) {verb} {share['share']:.1%} of its "
+        f"{share['rows']:,} rows (95 % interval {low:.1%} to {high:.1%}), and "
+        f"{share['rest_share']:.1%} of the others"
+    )
 
 
 def tables(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
