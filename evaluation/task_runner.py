@@ -6,13 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from evaluation.calibration import calibration_metrics
 from evaluation.config.tasks import AnyTask, GenerationTask, MultipleChoice, Perplexity
+from evaluation.conversation import converse
 from evaluation.items import Item, Prompt
 from evaluation.metric import TaskMetric, mean_metric, ratio
 from evaluation.models.base import (
@@ -150,7 +151,7 @@ def _run_generation(
     sections = [s for s in task.scores if not s.compares or context.other_answers is not None]
     scores = [build_score(section, context) for section in sections]
     settings = GenerationSettings(task.max_new_tokens, task.stop, task.samples, task.temperature)
-    outcomes = model.generate([item.prompt for item in items], settings)
+    prompts, outcomes = converse(items, model, settings)
     answers = {
         number: outcome
         for number, outcome in enumerate(outcomes)
@@ -160,7 +161,7 @@ def _run_generation(
         AnsweredItem(
             items[number].id,
             items[number].fields,
-            prompt_text(items[number].prompt),
+            prompt_text(prompts[number]),
             items[number].targets,
             outcome.texts,
         )
@@ -181,8 +182,8 @@ def _run_generation(
         if outcome.facts:
             facts[section.name or section.label] = outcome.facts
     results = []
-    for number, item in enumerate(items):
-        answer = outcomes[number]
+    for number, answer in enumerate(outcomes):
+        item = replace(items[number], prompt=prompts[number])
         if isinstance(answer, TooLong):
             results.append(_result(item, skipped=answer.reason))
             continue

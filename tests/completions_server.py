@@ -87,7 +87,7 @@ class CompletionsServer:
             return 400, {"error": {"message": message, "type": "BadRequestError", "code": 400}}
         with self._lock, torch.inference_mode():
             generated, logits = self._generate(ids, body)
-        text = self._tokenizer.decode(generated, skip_special_tokens=True)
+        text = self._text_after(ids, generated)
         ended = bool(generated) and generated[-1] in self._ends
         for stop in body.get("stop", ()):
             if stop in text:
@@ -100,6 +100,16 @@ class CompletionsServer:
             choice["logprobs"] = self._logprobs([*ids, *generated], logits)
         usage = {"prompt_tokens": len(ids), "completion_tokens": len(generated)}
         return 200, {"object": "text_completion", "choices": [choice], "usage": usage}
+
+    def _text_after(self, ids: list[int], generated: list[int]) -> str:
+        """Return generated tokens as text after the prompt's, with the space between them.
+
+        Servers decode answers with the prompt before them; decoded alone, tokens of a SentencePiece
+        tokenizer lose a space at their start.
+        """
+        before = self._tokenizer.decode(ids, skip_special_tokens=True)
+        whole = self._tokenizer.decode([*ids, *generated], skip_special_tokens=True)
+        return str(whole[len(before) :])
 
     def _generate(self, ids: list[int], body: Body) -> tuple[list[int], torch.Tensor]:
         """Return generated tokens, and the logits after each token but the last."""

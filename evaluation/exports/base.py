@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from jinja2 import Environment, PackageLoader
 
 from evaluation.config.suite import Suite
-from evaluation.config.tasks import GenerationTask
+from evaluation.config.tasks import GenerationTask, TaskSection
 from evaluation.items import Item
 from training.errors import Problem
 
@@ -103,6 +103,19 @@ class Findings:
         """
         message = f"{what} cannot be exported to {self.tool}: {reason}"
         self.problems.append(Problem(key, message))
+
+    def asks_once(self, index: int, task: TaskSection) -> bool:
+        """Return True if a task asks one question; otherwise record that it is not exported.
+
+        Args:
+            index: Number of the task.
+            task: The task.
+        """
+        if not isinstance(task, GenerationTask) or task.follow_ups is None:
+            return True
+        reason = "each item is one question there"
+        self.omit(f"tasks.{index}.follow_ups", f"the conversations of {task.name}", reason)
+        return False
 
     def note(self, text: str) -> None:
         """Record a difference, once."""

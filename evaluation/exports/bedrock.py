@@ -77,6 +77,8 @@ def export_bedrock(suite: Suite, items: Items, options: ExportOptions) -> Export
             reason = "it asks for answers, and does not compute likelihoods"
             findings.omit(f"tasks.{index}", f"{task.kind} {task.name}", reason)
             continue
+        if not findings.asks_once(index, task):
+            continue
         metrics = _metrics(index, task, suite, answers, findings)
         if not metrics:
             continue

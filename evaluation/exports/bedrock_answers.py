@@ -43,7 +43,7 @@ def read_answers(folder: Path, suite: Suite, items: Items) -> RecordedAnswers:
     results = read_results(folder)
     answers = {}
     for task in suite.tasks:
-        if not isinstance(task, GenerationTask):
+        if not isinstance(task, GenerationTask) or task.follow_ups is not None:
             continue
         path = folder / "items" / f"{task.name}.jsonl"
         lines = path.read_text("utf-8").split("\n") if path.is_file() else []

@@ -76,6 +76,8 @@ def export_inspect(suite: Suite, items: Items, options: ExportOptions) -> Export
     sections: dict[str, list[dict[str, Any]]] = {}
     files = {}
     for index, task in enumerate(suite.tasks):
+        if not findings.asks_once(index, task):
+            continue
         rows = items[task.name]
         if isinstance(task, MultipleChoice):
             exported = _multiple_choice(index, task, rows, findings)

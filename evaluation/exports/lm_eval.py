@@ -57,6 +57,8 @@ def export_lm_eval(suite: Suite, items: Items, options: ExportOptions) -> Export
     groups: dict[str, list[str]] = {}
     tasks = []
     for index, task in enumerate(suite.tasks):
+        if not findings.asks_once(index, task):
+            continue
         rows = items[task.name]
         kept = _exported_sections(index, task, rows, findings)
         if kept is None:

@@ -86,6 +86,8 @@ def export_sagemaker(suite: Suite, items: Items, options: ExportOptions) -> Expo
             reason = "it asks for answers, and does not compute likelihoods"
             findings.omit(f"tasks.{index}", f"{task.kind} {task.name}", reason)
             continue
+        if not findings.asks_once(index, task):
+            continue
         rows = items[task.name]
         sections, ratings = _scores(index, task, rows, findings)
         if not sections and not ratings:

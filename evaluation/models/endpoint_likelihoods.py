@@ -27,6 +27,8 @@ from training.judges.base import JudgeContext
 from training.judges.http_client import EndpointClient
 
 _NO_LENGTH_LIMIT = 1 << 20
+_NOT_ABOUT_ECHO = (401, 403, 429)
+"""HTTP statuses that say nothing about whether log-probabilities are returned."""
 
 
 class EndpointLikelihoods:
@@ -122,7 +124,8 @@ class EndpointLikelihoods:
         try:
             text = client.call_uncached(self._protocol.echo_request(PROBE)).text
         except RunError as error:
-            if getattr(error.__cause__, "response", None) is None:
+            response = getattr(error.__cause__, "response", None)
+            if response is None or response.status_code in _NOT_ABOUT_ECHO:
                 raise
             raise self._no_log_probs(needing, str(error)) from error
         reply = json.loads(text)

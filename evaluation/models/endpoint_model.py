@@ -96,6 +96,8 @@ class EndpointModel:
             f"endpoint {self._section.model}: {calls} calls, of which {cached} have a cached "
             f"reply; the cost of the rest is {cost}"
         )
+        if cached:
+            say("if other weights are served under this name now, set another revision")
         limit = self._context.max_cost_usd
         if limit is not None and usd > limit:
             say(

@@ -70,10 +70,15 @@ class CostLedger:
     @property
     def spent(self) -> dict[str, Any]:
         """Calls, tokens and USD that all processes of this run have spent so far."""
-        return {k: v for k, v in self._read_account().items() if k != "reserved_usd"}
+        return {k: v for k, v in self._read_account().items() if k in _NOTHING_SPENT}
+
+    @property
+    def spent_usd_of_role(self) -> float:
+        """Part of the USD that calls in this role have cost."""
+        return float(self._read_account()["usd_by_role"].get(self._role, 0.0))
 
     def _read_account(self) -> dict[str, Any]:
-        account: dict[str, Any] = {**_NOTHING_SPENT, "reserved_usd": {}}
+        account: dict[str, Any] = {**_NOTHING_SPENT, "reserved_usd": {}, "usd_by_role": {}}
         if self._account_path.exists():
             account |= json.loads(self._account_path.read_text())
         return account
@@ -144,6 +149,8 @@ class CostLedger:
                 cost = reply.input_tokens * self._price.input
                 cost += reply.output_tokens * self._price.output
                 account["usd"] += cost / 1e6
+                roles = account["usd_by_role"]
+                roles[self._role] = roles.get(self._role, 0.0) + cost / 1e6
 
 
 def count_characters(question: Sequence[dict[str, Any]]) -> int:
@@ -159,5 +166,4 @@ def read_spent(folder: Path) -> dict[str, Any]:
     """
     path = folder / SPENT
     account: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    account.pop("reserved_usd", None)
-    return account if account.get("calls") else {}
+    return {k: account[k] for k in _NOTHING_SPENT} if account.get("calls") else {}

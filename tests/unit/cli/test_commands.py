@@ -24,7 +24,7 @@ COMMANDS = (
     *("export", "answer", "serve", "chat"),
     *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
     *("export-suite", "idle-cost"),
-    *("register", "models", "diff-models", "promote", "lineage"),
+    *("register", "push-model", "models", "diff-models", "promote", "lineage"),
     *("publish-image", "approve-image"),
     *("connect", "notify", "cluster-setup", "cluster-software"),
     *("diff-environment", "deploy-environment", "delete-environment"),

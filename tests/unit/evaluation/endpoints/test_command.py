@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from evaluation.models.endpoint_likelihoods import PROBE
 from evaluation.results import EvaluationResult, read_results
 from temper.cli import main
 from tests.completions_server import CompletionsServer, serving_model
 from tests.factories import make_tiny_model
+from tests.fake_llm_server import serving
 from tests.unit.evaluation.endpoints.conftest import ANSWERS, CHOICE, TEXT, endpoint_file, tasks_of
 
 PRICE = {"input": 10.0, "output": 100.0}
@@ -170,24 +172,25 @@ def test_a_server_that_dies_is_called_for_what_is_left(
 
 @pytest.mark.slow
 def test_compare_takes_endpoints(
-    suite: Path, server: CompletionsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    suite: Path, server: CompletionsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = str(make_tiny_model(tmp_path / "other", num_hidden_layers=1))
-    Path("judge.yaml").write_text(f"{{kind: openai, url: '{server.url}', model: tiny-1}}")
+    model = endpoint_file(server, price=PRICE)
     arguments = ["--prompts", "rows.jsonl", "--column", "q", "--judge", "judge.yaml", "--plain"]
-    model = f"openai:{server.url}#tiny-1"
-    server.alter = lambda body, response: (
-        {**response, "choices": [{"message": {"content": "[[A]]"}}]}
-        if "messages" in body
-        else response
-    )
-    monkeypatch.setattr(server._tokenizer, "chat_template", _TEMPLATE)
-    assert main(["compare", model, other, *arguments]) == 0
+    with serving() as judge:
+        judge.reply = lambda messages: (200, "[[A]]")
+        document = {"kind": "openai", "url": judge.url, "model": "judge-1", "price": PRICE}
+        Path("judge.yaml").write_text(yaml.safe_dump(document))
+        assert main(["compare", model, other, *arguments, "--max-new-tokens", "8"]) == 0
+        judged = len(judge.calls)
     assert "4 calls, of which 0 have a cached reply" in capsys.readouterr().out
     (folder,) = Path("evaluations/compare").iterdir()
     found = read_results(folder)
-    assert (found.model.kind, found.spent["calls"]) == ("openai", len(server.calls))
+    assert (found.model.kind, found.spent["calls"]) == ("openai", len(server.calls) + judged)
+    # The judge's cost is told apart: 100 tokens in and 10 out a call.
+    cost = found.tasks["answers"].facts["judge"]["usd"]
+    assert cost == pytest.approx(judged * (100 * 10 + 10 * 100) / 1e6)
+    assert found.spent["usd"] > cost > 0
 
 
 @pytest.mark.parametrize("task", [CHOICE, TEXT])

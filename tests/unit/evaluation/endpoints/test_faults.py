@@ -88,6 +88,16 @@ def test_a_refused_probe_ends_the_evaluation(
     assert len(server.calls) == 1
 
 
+def test_a_probe_without_the_right_key_says_so(
+    suite: Path, server: CompletionsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.statuses = [(401, {})]
+    assert main(["evaluate", endpoint_file(server), str(suite)]) == 4
+    err = capsys.readouterr().err
+    assert "Its key is missing or wrong" in err
+    assert "vLLM" not in err
+
+
 def test_a_refused_answer_says_what_the_endpoint_said(
     suite: Path, server: CompletionsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

