@@ -291,6 +291,10 @@ bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]
 	@$(PY) -m benchmarks.prepare $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))
 
+.PHONY: bench-evaluate
+bench-evaluate: $(VENV)/.train  ## compare `temper evaluate` with lm-eval on the same items: make bench-evaluate [ROUNDS=3] [MODEL=FOLDER] [DATA=FOLDER]
+	@$(PY) -m benchmarks.evaluate $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA))
+
 train-recognizer: $(VENV)/.train $(VENV)/.prepare  ## train the recognizer of personal data again: make train-recognizer DATA=FOLDER
 	@$(PY) -m preparation.recognizer.training --data $(or $(DATA),../shared/data)
 

@@ -126,6 +126,7 @@ LOCAL = (
     "baselines",
     "bench-adapters",
     "bench-distillation",
+    "bench-evaluate",
     "bench-forgetting",
     "bench-gpu",
     "gpu-test",
