@@ -21,7 +21,7 @@ from benchmarks.serving.servers import SERVERS, running
 
 TOKENIZER = Path("../shared/data/models/tokenizers/gpt-neox-20b/tokenizer.json")
 CLIENTS = (1, 4, 16)
-PROMPT_WORDS, NEW_TOKENS, LEAST_REQUESTS = 48, 48, 4
+PROMPT_WORDS, LEAST_REQUESTS = 48, 4
 WORDS = ("the", "model", "reads", "a", "prompt", "and", "writes", "an", "answer", "while", "others")
 Results = dict[tuple[str, int], list[LoadResult]]
 
@@ -62,18 +62,19 @@ def prompts(clients: int) -> list[str]:
     ]
 
 
-def run_round(model: Path, folder: Path, results: Results) -> None:
+def run_round(model: Path, folder: Path, tokens: int, results: Results) -> None:
     """Measure every server once.
 
     Args:
         model: Folder of the model.
         folder: Folder of the logs.
+        tokens: Tokens of each answer.
         results: Takes the measurements.
     """
     for server in SERVERS:
         body = {
             "model": str(model),
-            "max_tokens": NEW_TOKENS,
+            "max_tokens": tokens,
             "temperature": 0,
             **server.fields,
         }
@@ -129,6 +130,7 @@ def main() -> None:
     """Measure, print, and write the section of the results page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=48, help="tokens of each answer")
     parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
     arguments = parser.parse_args()
     results: Results = defaultdict(list)
@@ -136,12 +138,12 @@ def main() -> None:
         model = Path(folder) / "model"
         size = make_model(model, arguments.tokenizer)
         for _ in range(arguments.rounds):
-            run_round(model, Path(folder), results)
+            run_round(model, Path(folder), arguments.tokens, results)
     header = ["clients", "server", "first token, ms", "between tokens, ms", "tokens/s", "Temper is"]
     text = f"""## Serving
 
 A Llama of {size / 1e6:.0f}M parameters with random weights, fp32 on CPU; prompts of about
-{PROMPT_WORDS} tokens, greedy answers of {NEW_TOKENS}, streamed to clients on the same machine:
+{PROMPT_WORDS} tokens, greedy answers of {arguments.tokens}, streamed to clients on the same machine:
 {LEAST_REQUESTS} requests, or one of each client. "Temper is" is the median ratio of tokens per second within each of
 {arguments.rounds} rounds. The answers of all servers are equal in {equal_answers(results)} requests
 of the first round.
