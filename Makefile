@@ -12,7 +12,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare plan prices check-job schema test test-slow bench check format lock clean
+.PHONY: help train prepare plan plan-serving prices check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -58,11 +58,14 @@ train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
-prepare: $(VENV)/.prepare $(if $(filter-out local,$(TARGET)),$(VENV)/.launch)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm ENV=dev NODES=2]
+prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch) $(if $(filter ray,$(TARGET)),$(VENV)/.ray)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm|ray ENV=dev NODES=2]
 	@$(TEMPER) prepare $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(NODES),--nodes $(NODES))
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
 	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
+
+plan-serving: $(VENV)/.launch  ## estimate instances, latency and cost of serving: make plan-serving MODEL=… [ARGS="--requests-per-second 5 --import-units 2"]
+	@$(TEMPER) plan-serving $(MODEL) $(ARGS)
 
 prices: $(VENV)/.launch  ## download current prices from AWS; needs credentials: make prices [REGION=us-west-2]
 	@$(TEMPER) prices $(if $(REGION),--region $(REGION))
