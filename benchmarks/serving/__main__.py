@@ -143,10 +143,10 @@ def main() -> None:
     text = f"""## Serving
 
 A Llama of {size / 1e6:.0f}M parameters with random weights, fp32 on CPU; prompts of about
-{PROMPT_WORDS} tokens, greedy answers of {arguments.tokens}, streamed to clients on the same machine:
-{LEAST_REQUESTS} requests, or one of each client. "Temper is" is the median ratio of tokens per second within each of
-{arguments.rounds} rounds. The answers of all servers are equal in {equal_answers(results)} requests
-of the first round.
+{PROMPT_WORDS} tokens, greedy answers of {arguments.tokens}, streamed to clients on the same
+machine: {LEAST_REQUESTS} requests, or one of each client. "Temper is" is the median ratio of tokens
+per second within each of {arguments.rounds} rounds. The answers of all servers are equal in
+{equal_answers(results)} requests of the first round.
 {circumstances(("torch", "transformers"))} `make bench-serve`.
 
 {table(header, rows(results))}
