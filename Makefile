@@ -73,7 +73,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: register models diff-models promote lineage evaluate compare feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: register push-model models diff-models promote lineage evaluate compare feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
@@ -84,17 +84,20 @@ evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=�
 compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=… PROMPTS=prompts.jsonl JUDGE=judge.yaml [OUT=…]
 	@$(TEMPER) compare $(A) $(B) --prompts "$(PROMPTS)" --judge "$(JUDGE)" $(if $(OUT),--out $(OUT)) $(ARGS)
 
-register: $(VENV)/.train  ## register the verified model of a run: make register RUN=runs/NAME/latest [NAME=…] [ARGS="--version 1.4.0 --override 'REASON'"]
-	@$(TEMPER) register $(RUN) $(if $(NAME),--name $(NAME)) $(ARGS)
+register: $(VENV)/.train  ## register the verified model of a run: make register RUN=runs/NAME/latest [NAME=…] [TO=sagemaker ENV=dev] [ARGS="--version 1.4.0 --override 'REASON'"]
+	@$(TEMPER) register $(RUN) $(if $(NAME),--name $(NAME)) $(if $(TO),--to $(TO)) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(ARGS)
 
-models: $(VENV)/.launch  ## list registered models and their stages: make models [NAME=…] [ARGS=--rebuild]
-	@$(TEMPER) models $(NAME) $(ARGS)
+push-model: $(VENV)/.launch  ## copy a registered version to SageMaker or MLflow: make push-model MODEL=name@1.4.0 [TO=mlflow] [ENV=dev]
+	@$(TEMPER) push-model $(MODEL) $(if $(TO),--to $(TO)) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(ARGS)
+
+models: $(VENV)/.launch  ## list registered models and their stages: make models [NAME=…] [ENV=dev: make SageMaker's agree] [ARGS=--rebuild]
+	@$(TEMPER) models $(NAME) $(if $(TO),--to $(TO)) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(ARGS)
 
 diff-models: $(VENV)/.launch  ## compare two registered versions: make diff-models A=name@1.0.0 B=name@1.1.0
 	@$(TEMPER) diff-models $(A) $(B) $(ARGS)
 
-promote: $(VENV)/.launch  ## change the stage of a registered version: make promote MODEL=name@1.4.0 STAGE=production
-	@$(TEMPER) promote $(MODEL) $(STAGE) $(ARGS)
+promote: $(VENV)/.launch  ## change the stage of a registered version: make promote MODEL=name@1.4.0 STAGE=production [ENV=dev: approve in SageMaker, too]
+	@$(TEMPER) promote $(MODEL) $(STAGE) $(if $(TO),--to $(TO)) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(ARGS)
 
 lineage: $(VENV)/.launch  ## show what a registered version was made of: make lineage MODEL=name@1.4.0
 	@$(TEMPER) lineage $(MODEL) $(ARGS)

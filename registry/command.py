@@ -14,6 +14,8 @@ from registry.errors import RegistrationRefused, RegistryError
 from registry.lineage import lineage_lines
 from registry.model_diff import diff_lines
 from registry.record import STAGES, ModelRecord, StageChange, change_between
+from registry.remote.base import RemoteRegistry
+from registry.remote.command import promote_there
 from registry.run_model import RunModel, read_run_model
 from registry.store import LocalRegistry
 from registry.version import FIRST, SemanticVersion, parse_version
@@ -154,13 +156,21 @@ def _metric_lines(record: ModelRecord) -> list[str]:
     return lines
 
 
-def promote_model(registry: Path, model: str, stage: str) -> int:
+def promote_model(
+    registry: Path,
+    model: str,
+    stage: str,
+    reason: str | None = None,
+    remote: RemoteRegistry | None = None,
+) -> int:
     """Change the stage of a version, after confirmation.
 
     Args:
         registry: Folder of the registry.
         model: NAME@VERSION.
         stage: The new stage.
+        reason: Why, for the record.
+        remote: Remote registry that is changed first, because it may refuse.
 
     Raises:
         RegistryError: There is no such version or stage, or a file was changed.
@@ -174,6 +184,8 @@ def promote_model(registry: Path, model: str, stage: str) -> int:
     record = store.find(model)
     if record.stage == stage:
         say(f"{record.id} is {stage} already")
+        if remote is not None:
+            say("`temper models` with the same options makes the registries agree")
         return 0
     now = [
         other
@@ -183,8 +195,12 @@ def promote_model(registry: Path, model: str, stage: str) -> int:
     also = f" {now[0].id} will be archived." if now else ""
     if record.overridden:
         also += f" It was registered by override ({record.override})."
-    confirm(f"Change {record.id} from {record.stage} to {stage}?{also}")
-    for changed in store.set_stage(record, StageChange(stage, getpass.getuser(), _now())):
+    where = f" here and in {remote.title}" if remote else ""
+    confirm(f"Change {record.id} from {record.stage} to {stage}{where}?{also}")
+    transition = StageChange(stage, getpass.getuser(), _now(), reason)
+    if remote is not None:
+        promote_there(remote, [*now, record], transition)
+    for changed in store.set_stage(record, transition):
         say(f"{changed.id} is {changed.stage}, approved by {changed.approver}")
     return 0
 

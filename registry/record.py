@@ -73,11 +73,13 @@ class StageChange:
         stage: The new stage.
         approver: Login name of the person who made the change.
         time: Time in UTC, ISO 8601.
+        reason: Why; None if none was given.
     """
 
     stage: str
     approver: str
     time: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from stacks.policies import (
     image_approver,
     image_build,
     image_builds,
+    model_approver,
     monitoring,
     on_call,
     permissions_boundary,
@@ -40,10 +41,10 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 class SecurityStack(TemperStack):
     """Stack with four KMS keys and ten roles.
 
-    Without images of the kind `prepare` there is no role of processing jobs.
-    With `images.approval: required` people who approve images get a role of their own. With
-    `hyperpod.accounting` so does the controller node, because it alone may read the password of the
-    accounting database.
+    Without images of the kind `prepare` there is no role of processing jobs. With
+    `images.approval: required` people who approve images get a role of their own, and with
+    `training.model_approval: required` so do those who approve models. With `hyperpod.accounting`
+    so does the controller node, because it alone may read the password of the accounting database.
     """
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:
@@ -147,6 +148,15 @@ class SecurityStack(TemperStack):
                 principals=settings.image_approvers,
                 require_mfa=settings.require_mfa,
             )
+        self._model_approver: AssumableRole | None = None
+        if self.environment_settings.training.model_approval == "required":
+            self._model_approver = AssumableRole(
+                self,
+                "ModelApprover",
+                description="Approves versions of models for deployment",
+                principals=settings.model_approvers,
+                require_mfa=settings.require_mfa,
+            )
         self._on_call = AssumableRole(
             self,
             "OnCall",
@@ -222,7 +232,10 @@ class SecurityStack(TemperStack):
             KeyUsers(
                 # A preparation has no access to models.
                 writers=[role for role in jobs if role is not self.processing_role],
-                readers=[self.import_role],
+                readers=[
+                    self.import_role,
+                    *([self._model_approver.role] if self._model_approver else []),
+                ],
                 delegated_services=["ecr", "sagemaker"],
             ),
         )
@@ -301,9 +314,7 @@ class SecurityStack(TemperStack):
             if node:
                 node.attach_policy(*node_statements)
         self._build.attach_policy(*image_build.statements(context, environment.images))
-        if self._approver:
-            approvals = image_approver.statements(self.names, environment.images)
-            self._approver.attach_policy("Policy", *approvals)
+        self._attach_approvals()
         self._import.attach_policy(*bedrock_import.statements(context))
         self._monitoring.attach_policy(*monitoring.statements(context))
         self._engineer.attach_policy(
@@ -329,6 +340,7 @@ class SecurityStack(TemperStack):
             "Fences",
             *engineer_guardrails.guardrail_statements(context, encrypt_traffic=encrypt),
             *engineer_guardrails.cost_statements(environment.training),
+            *([model_approver.engineer_denial()] if self._model_approver else []),
         )
         self._on_call.attach_policy("Read", *on_call.reading_statements(context))
         self._on_call.attach_policy(
@@ -342,6 +354,13 @@ class SecurityStack(TemperStack):
                 self.names, environment.cdk_qualifier, platform_ci.READ_ONLY
             )
             self._diff.attach_policy("Policy", *read_only)
+
+    def _attach_approvals(self) -> None:
+        if self._approver:
+            approvals = image_approver.statements(self.names, self.environment_settings.images)
+            self._approver.attach_policy("Policy", *approvals)
+        if self._model_approver:
+            self._model_approver.attach_policy("Policy", *model_approver.statements(self.context))
 
     def _eks_cluster_arn(self) -> str | None:
         hyperpod = self.environment_settings.hyperpod
@@ -365,6 +384,11 @@ class SecurityStack(TemperStack):
             "roles/platform-ci": self._ci.role.role_arn,
             **({"roles/platform-diff": self._diff.role.role_arn} if self._diff else {}),
             **({"roles/image-approver": self.approver_role.role_arn} if self.approver_role else {}),
+            **(
+                {"roles/model-approver": self._model_approver.role.role_arn}
+                if self._model_approver
+                else {}
+            ),
             "keys/data": self.context.data.key_arn,
             "keys/models": self.context.models.key_arn,
             "keys/logs": self.context.logs.key_arn,

@@ -222,6 +222,11 @@ class EventRules(Construct):
                     [names.arn("sagemaker", f"{kind}/*") for kind in TAGGED],
                 ),
                 allow(
+                    "ReadVersions",  # of models, from the metadata of their packages
+                    ["sagemaker:DescribeModelPackage"],
+                    [names.arn("sagemaker", "model-package/*")],
+                ),
+                allow(
                     "ReadTagsOfBedrock",
                     ["bedrock:ListTagsForResource"],
                     [

@@ -14,6 +14,7 @@ NESTED_FIELDS = (
     "requestParameters",
 )
 NAME_FIELDS = (
+    "ModelVersion",
     "job",
     "image",
     "TrainingJobName",
@@ -35,6 +36,7 @@ NAME_FIELDS = (
     "keyId",
 )
 STATE_FIELDS = (
+    "ModelState",
     "fault",
     "TrainingJobStatus",
     "HyperParameterTuningJobStatus",

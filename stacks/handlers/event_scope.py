@@ -48,6 +48,8 @@ class EventScope:
                 return self._covers_key(event, detail)
             case "aws.sagemaker" if "ClusterName" in detail:
                 return str(detail["ClusterName"]).startswith(f"{self.prefix}-")
+            case "aws.sagemaker" if detail.get("ModelPackageGroupName") == f"{self.prefix}-models":
+                return True  # a version of a group has no tags of its own
             case "aws.sagemaker":
                 return self._covers_tagged(event, detail, client)
             case "aws.bedrock":

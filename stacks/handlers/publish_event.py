@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 
 from .event_fields import NAME_FIELDS, REASON_FIELDS, first_of, flattened
 from .event_message import message, subject
+from .event_model import with_model_version
 from .event_runbook import runbook_for
 from .event_scope import EventScope
 from .page_message import publish_page
@@ -112,7 +113,8 @@ def publish_once(
         raise
     try:
         alarm = active_alarm(event, client("cloudwatch"), settings.scope.prefix)
-        sns.publish(TopicArn=settings.topic, Subject=subject(event), Message=message(event))
+        named = with_model_version(event, client)
+        sns.publish(TopicArn=settings.topic, Subject=subject(named), Message=message(named))
         publish_notice(event, client, settings.runs)
         if alarm is not None:
             page_further_fault(event, alarm, sns, settings.pages)

@@ -215,6 +215,11 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
+        r"security/ModelApprover/Policy/Resource",
+        "Listing model packages supports no resource; it shows names and approval, and no content.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "Describe actions of EC2 support no resource; actions that change interfaces are bounded "
         "to the subnets and the security group of the platform.",
@@ -229,7 +234,7 @@ WILDCARDS = (
         _wildcard(
             r"arn:<AWS::Partition>:s3:::"
             + PREFIX
-            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/)?\*"
+            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/|registry/sha256/)?\*"
         ),
         r"(security|training)/.*",
         "Object keys are not known in advance; the resource is one bucket of the platform.",
@@ -340,7 +345,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Read|ImageApprover/Policy|OnCall/Read)/Resource",
+        r"security/(Engineer/Read|(Image|Model)Approver/Policy|OnCall/Read)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(

@@ -7,6 +7,7 @@ from aws_cdk import aws_iam as iam
 from stacks.policies.iam_statements import (
     IamContext,
     allow,
+    deny,
     grant_key,
     read_bucket,
     secret_arn,
@@ -32,6 +33,8 @@ STOP_JOBS = [
     "sagemaker:StopTrainingJob",
 ]
 JOB_LOG_GROUPS = ("TrainingJobs", "ProcessingJobs", "TransformJobs")
+# Files of registered models, by digest; `temper push-model` writes them.
+REGISTERED_MODELS = "registry/sha256/*"
 JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
@@ -118,7 +121,24 @@ def cluster_statements(
 def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
     """Return the permissions to register and to import a trained model."""
     arn = context.names.arn
+    registered = f"{context.names.bucket_arn('models')}/{REGISTERED_MODELS}"
     return [
+        allow(
+            "AddModels",
+            ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"],
+            [registered],
+        ),
+        # A file is written once. The parts of an upload carry no condition; their completion does.
+        # docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+        deny(
+            "NoModelReplaced",
+            ["s3:PutObject"],
+            [registered],
+            {
+                "Null": {"s3:if-none-match": "true"},
+                "Bool": {"s3:ObjectCreationOperation": "true"},
+            },
+        ),
         allow(
             "RegisterModels",
             [

@@ -54,7 +54,11 @@ def arns(environment: Environment) -> Iterator[str]:
 def permission_sets(environment: Environment) -> Iterator[str]:
     """Yield a problem if MFA is required of sessions that cannot show it."""
     security = environment.security
-    lists = {"engineers": security.engineers, "image_approvers": security.image_approvers}
+    lists = {
+        "engineers": security.engineers,
+        "image_approvers": security.image_approvers,
+        "model_approvers": security.model_approvers,
+    }
     for key, principals in lists.items():
         sets = [each for each in principals if each.startswith(PERMISSION_SET)]
         if sets and security.require_mfa:
@@ -92,6 +96,7 @@ def _arns(environment: Environment) -> Iterator[tuple[str, str]]:
     lists = {
         "security.engineers": security.engineers,
         "security.image_approvers": security.image_approvers,
+        "security.model_approvers": security.model_approvers,
         "security.platform_ci": security.platform_ci,
         "security.key_administrators": security.key_administrators,
     }
@@ -118,6 +123,7 @@ def repeated(environment: Environment) -> Iterator[str]:
     lists = {
         "security.engineers": security.engineers,
         "security.image_approvers": security.image_approvers,
+        "security.model_approvers": security.model_approvers,
         "security.platform_ci": security.platform_ci,
         "security.key_administrators": security.key_administrators,
         "training.registry_readers": environment.training.registry_readers,

@@ -25,6 +25,7 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
         yield from _hyperpod_problems(environment)
     yield from _throughput_problems(environment)
     yield from _approval_problems(environment)
+    yield from _model_approval_problems(environment)
     yield from rule_problems(environment)
     yield from table_problems(environment)
 
@@ -233,4 +234,15 @@ def _approval_problems(environment: Environment) -> Iterator[str]:
         yield (
             f"security.image_approvers: {arn} is also one of security.engineers, who build "
             "images; builders may not approve their own images, so name other roles"
+        )
+
+
+def _model_approval_problems(environment: Environment) -> Iterator[str]:
+    if environment.training.model_approval == "none":
+        return
+    security = environment.security
+    for arn in sorted(set(security.engineers) & set(security.model_approvers)):
+        yield (
+            f"security.model_approvers: {arn} is also one of security.engineers, who register "
+            "models; they may not approve their own, so name other roles"
         )

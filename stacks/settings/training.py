@@ -1,6 +1,6 @@
 """Settings of the prerequisites of SageMaker jobs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,11 @@ class TrainingSettings(SettingsSection):
     mlflow: bool = Field(False, description="create the MLflow app of the account")
     registry_readers: tuple[AccountId, ...] = Field(
         (), description="accounts with read access to the model registry"
+    )
+    model_approval: Literal["required", "none"] = Field(
+        "required",
+        description="required: only a role of `security.model_approvers` approves versions in the "
+        "model registry; none: engineers, too",
     )
     allowed_instance_types: tuple[InstanceTypePattern, ...] = Field(
         (),

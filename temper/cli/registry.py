@@ -1,16 +1,20 @@
-"""Commands of the model registry: register, models, diff-models, promote, lineage."""
+"""Commands of the model registry: register, push-model, models, diff-models, promote, lineage."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from registry.remote.base import RemoteRegistry
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("register")(_register)
+    app.command("push-model")(_push_model)
     app.command("models")(_models)
     app.command("diff-models")(_diff_models)
     app.command("promote")(_promote)
@@ -23,6 +27,13 @@ RegistryOption = Annotated[
 ]
 VersionArgument = Annotated[
     str, typer.Argument(metavar="NAME@VERSION", help="A version; the newest without @VERSION.")
+]
+RemoteOption = Annotated[
+    str | None,
+    typer.Option("--to", metavar="KIND", help="Also in a remote registry: sagemaker or mlflow."),
+]
+EnvironmentOption = Annotated[
+    str | None, typer.Option("--env", help="The environment of the remote registry.")
 ]
 _DEFAULT = Path("model-registry")
 
@@ -42,16 +53,48 @@ def _register(
             help="Register without an evaluation, or despite its result; the reason is recorded.",
         ),
     ] = None,
+    to: RemoteOption = None,
+    env: EnvironmentOption = None,
     registry: RegistryOption = _DEFAULT,
 ) -> int:
     """Register the verified model of a run as a version.
 
     A run is refused without an evaluation, if a gate is not passed, or if the model is
-    significantly worse than its base.
+    significantly worse than its base. With --to, the version is also pushed.
     """
     from registry.command import RegisterOptions, register_model
+    from registry.remote.command import push_model
 
-    register_model(RegisterOptions(run, registry, name, version, override))
+    remote = _remote(to, env)  # first: a registry that cannot be reached leaves nothing behind
+    record = register_model(RegisterOptions(run, registry, name, version, override))
+    if remote is not None:
+        push_model(registry, record.id, remote)
+    return 0
+
+
+def _remote(kind: str | None, environment: str | None) -> RemoteRegistry | None:
+    """Return the remote registry that the options name; an environment alone means SageMaker's."""
+    if kind is None and environment is None:
+        return None
+    from registry.remote.connect import connect_remote
+
+    return connect_remote(kind or "sagemaker", environment)
+
+
+def _push_model(
+    model: VersionArgument,
+    to: RemoteOption = None,
+    env: EnvironmentOption = None,
+    registry: RegistryOption = _DEFAULT,
+) -> int:
+    """Copy a registered version to a remote registry.
+
+    Its files go along. Pushing it again changes nothing.
+    """
+    from registry.remote.command import push_model
+    from registry.remote.connect import connect_remote
+
+    push_model(registry, model, connect_remote(to or "sagemaker", env))
     return 0
 
 
@@ -62,12 +105,21 @@ def _models(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Check every file; build the index again.")
     ] = False,
+    to: RemoteOption = None,
+    env: EnvironmentOption = None,
     registry: RegistryOption = _DEFAULT,
 ) -> int:
-    """List the registered models and their stages."""
-    from registry.command import list_models
+    """List the registered models and their stages.
 
-    return list_models(registry, name, rebuild=rebuild)
+    With --to or --env, the stages in the remote registry are made to agree: the latest change wins.
+    """
+    from registry.command import list_models
+    from registry.remote.command import list_both
+
+    remote = _remote(to, env)
+    if rebuild or remote is None:
+        list_models(registry, name, rebuild=rebuild)
+    return 0 if remote is None else list_both(registry, name, remote)
 
 
 def _diff_models(
@@ -88,6 +140,9 @@ def _promote(
         str,
         typer.Argument(metavar="STAGE", help="none, candidate, staging, production or archived."),
     ],
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    to: RemoteOption = None,
+    env: EnvironmentOption = None,
     registry: RegistryOption = _DEFAULT,
 ) -> int:
     """Change the stage of a registered version.
@@ -96,7 +151,7 @@ def _promote(
     """
     from registry.command import promote_model
 
-    return promote_model(registry, model, stage)
+    return promote_model(registry, model, stage, reason, _remote(to, env))
 
 
 def _lineage(model: VersionArgument, registry: RegistryOption = _DEFAULT) -> int:

@@ -517,14 +517,49 @@ ASKING: list[Case] = [
     ("Engineer", False, "fsx:DeleteFileSystem", LUSTRE, {}),
 ]
 
+# A file of a registered model is written once; the parts of a large one carry no condition.
+NEW_FILE = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
+ANY_FILE = {"s3:ObjectCreationOperation": "true"}
+PART = {"s3:ObjectCreationOperation": "false"}
+APPROVED = {"sagemaker:ModelApprovalStatus": "Approved"}
+REJECTED = {"sagemaker:ModelApprovalStatus": "Rejected"}
+PENDING = {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}
+PACKAGE = SM + "model-package/temper-all-models/1"
+MODEL_FILE = "{models}/registry/sha256/ab/model.safetensors"
+
 IMPORTING: list[Case] = [
+    ("Engineer", True, "s3:PutObject", MODEL_FILE, {**NEW_FILE, **WITH_MODELS_KEY}),
+    ("Engineer", True, "s3:PutObject", MODEL_FILE, {**PART, **WITH_MODELS_KEY}),
+    ("Engineer", True, "s3:AbortMultipartUpload", MODEL_FILE, {}),
+    ("Engineer", False, "s3:PutObject", MODEL_FILE, {**ANY_FILE, **WITH_MODELS_KEY}),
+    ("Engineer", False, "s3:PutObject", MODEL_FILE, {**NEW_FILE, **WITH_DATA_KEY}),
+    ("Engineer", False, "s3:DeleteObject", MODEL_FILE, {}),
     (
         "Engineer",
-        True,
-        "sagemaker:CreateModelPackage",
-        SM + "model-package/temper-all-models/1",
-        {},
+        False,
+        "s3:PutObject",
+        "{models}/models/support/1/model.safetensors",
+        {**NEW_FILE, **WITH_MODELS_KEY},
     ),
+    ("Engineer", True, "sagemaker:CreateModelPackage", PACKAGE, PENDING),
+    ("Engineer", False, "sagemaker:CreateModelPackage", PACKAGE, APPROVED),
+    ("Engineer", True, "sagemaker:UpdateModelPackage", PACKAGE, REJECTED),
+    ("Engineer", True, "sagemaker:UpdateModelPackage", PACKAGE, {}),
+    ("Engineer", False, "sagemaker:UpdateModelPackage", PACKAGE, APPROVED),
+    ("ModelApprover", True, "sagemaker:UpdateModelPackage", PACKAGE, APPROVED),
+    ("ModelApprover", True, "sagemaker:UpdateModelPackage", PACKAGE, REJECTED),
+    ("ModelApprover", True, "sagemaker:DescribeModelPackage", PACKAGE, {}),
+    ("ModelApprover", True, "sagemaker:ListModelPackages", "*", {}),
+    ("ModelApprover", True, "ssm:GetParametersByPath", SSM + "temper-all", {}),
+    ("ModelApprover", True, "s3:GetObject", MODEL_FILE, {}),
+    ("ModelApprover", True, "kms:Decrypt", "{key:models}", {}),
+    ("ModelApprover", False, "kms:GenerateDataKey", "{key:models}", {}),
+    ("ModelApprover", False, "s3:GetObject", "{models}/models/support/1/model.safetensors", {}),
+    ("ModelApprover", False, "s3:PutObject", MODEL_FILE, NEW_FILE),
+    ("ModelApprover", False, "sagemaker:CreateModelPackage", PACKAGE, PENDING),
+    ("ModelApprover", False, "sagemaker:UpdateModelPackage", SM + "model-package/o/1", APPROVED),
+    ("ModelApprover", False, "sagemaker:DeleteModelPackage", PACKAGE, {}),
+    ("ImageApprover", False, "sagemaker:UpdateModelPackage", PACKAGE, APPROVED),
     # A job that starts from a version of the registry: looked up by its engineer, read by the job.
     ("Engineer", True, "sagemaker:ListModelPackages", "*", {}),
     (

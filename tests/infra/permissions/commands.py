@@ -11,23 +11,28 @@ of the platform, whose permissions are simulated; the other users have permissio
 from typing import Any
 
 from tests.infra.permissions.cases import (
+    APPROVED,
     BUILD_VARIABLES,
     BUILDS,
     ECR,
     JOB,
     LOGS,
+    MODEL_FILE,
+    NEW_FILE,
     NOTICES,
     ON_CREATION,
     ON_PROCESSING_CREATION,
     OUR_STREAM,
     OUR_TAG,
     OURS,
+    REJECTED,
     ROLE,
     SM,
     SSM,
     TO_BEDROCK,
     TO_SAGEMAKER,
     TOKEN,
+    WITH_MODELS_KEY,
 )
 
 Call = tuple[str, str, dict[str, Any]]
@@ -49,7 +54,8 @@ ALARMS = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:*"
 LIFT = {"iam:PolicyARN": "arn:aws:iam::111122223333:policy/temper-all-stop-new-jobs"}
 KEYS = tuple(f"{{key:{domain}}}" for domain in ("data", "models", "logs", "messages"))
 ENGINEER, ON_CALL, APPROVER = "Engineer", "OnCall", "ImageApprover"
-ROLES = (ENGINEER, ON_CALL, APPROVER)
+MODEL_APPROVER = "ModelApprover"
+ROLES = (ENGINEER, ON_CALL, APPROVER, MODEL_APPROVER)
 
 _PARAMETERS: Call = ("ssm:GetParametersByPath", SSM + "temper-all", {})
 _DESCRIBE: Call = ("sagemaker:DescribeTrainingJob", OUR_JOB, {})
@@ -92,6 +98,28 @@ _IMAGE_STATE: tuple[Call, ...] = (
     ("ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),
 )
 
+_PACKAGE = SM + "model-package/temper-all-models/1"
+# Commands of the model registry, with `--env`: without it, they ask nothing of AWS.
+_REGISTRY: tuple[Call, ...] = (
+    _PARAMETERS,
+    ("sagemaker:ListModelPackages", "*", {}),
+    ("sagemaker:DescribeModelPackage", _PACKAGE, {}),
+)
+_PUSH: tuple[Call, ...] = (
+    *_REGISTRY,
+    ("s3:GetObject", MODEL_FILE, {}),
+    ("s3:PutObject", MODEL_FILE, {**NEW_FILE, **WITH_MODELS_KEY}),
+    ("kms:GenerateDataKey", "{key:models}", {}),
+    ("kms:Decrypt", "{key:models}", {}),
+    ("sagemaker:CreateModelPackage", _PACKAGE, {}),
+)
+_CHANGE_STAGE: tuple[Call, ...] = (
+    *_REGISTRY,
+    ("s3:GetObject", MODEL_FILE, {}),
+    ("kms:Decrypt", "{key:models}", {}),
+    ("sagemaker:UpdateModelPackage", _PACKAGE, APPROVED),
+)
+
 # Commands of temper and make that ask nothing of AWS.
 LOCAL = (
     "answer",
@@ -120,10 +148,7 @@ LOCAL = (
     "import-job",
     "lineage",
     "measured",
-    "models",
-    "promote",
     "redteam",
-    "register",
     "rehearse",
     "rehearse-deploy",
     "schema",
@@ -198,6 +223,10 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ENGINEER,
         (_PARAMETERS, _LIST, ("s3:DeleteObject", "{runs}/runs/a/1/job/job.yaml", {})),
     ),
+    "register": (ENGINEER, _PUSH),
+    "push-model": (ENGINEER, _PUSH),
+    "models": (ENGINEER, (*_REGISTRY, ("sagemaker:UpdateModelPackage", _PACKAGE, REJECTED))),
+    "promote": (MODEL_APPROVER, _CHANGE_STAGE),
     "doctor": (
         ENGINEER,
         (

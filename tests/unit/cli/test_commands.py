@@ -23,7 +23,7 @@ COMMANDS = (
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "evaluate", "compare", "feedback", "redteam", "bias", "prices"),
     "idle-cost",
-    *("register", "models", "diff-models", "promote", "lineage"),
+    *("register", "push-model", "models", "diff-models", "promote", "lineage"),
     *("publish-image", "approve-image"),
     *("connect", "notify", "cluster-setup", "cluster-software"),
     *("diff-environment", "deploy-environment", "delete-environment"),
