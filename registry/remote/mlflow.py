@@ -43,6 +43,15 @@ class MlflowRegistry:
         self._artifacts = artifacts
         self._client: Any = None
 
+    def open(self) -> None:
+        """Connect to the server, unless that was done.
+
+        Raises:
+            RegistryError: It does not answer.
+        """
+        if self._client is None:
+            self._client = open_client(self.uri)
+
     def push(self, record: ModelRecord, store: LocalRegistry) -> RemoteVersion:
         """Copy a version with its files; an existing copy is returned.
 
@@ -158,8 +167,7 @@ class MlflowRegistry:
 
     @property
     def _connected(self) -> Any:
-        if self._client is None:
-            self._client = open_client(self.uri)
+        self.open()
         return self._client
 
     def _explain(self) -> Any:
@@ -220,18 +228,32 @@ class MlflowRegistry:
         return {alias: int(number) for alias, number in model.aliases.items()}
 
 
-def connect(environment: str | None) -> MlflowRegistry:
-    """Return the registry of `MLFLOW_TRACKING_URI`, of an environment's app, or next to the runs.
+def connect(environment: str | None, uri: str | None = None) -> MlflowRegistry:
+    """Return a registry that answers.
 
     Args:
         environment: Name of the environment of the platform; None for none.
+        uri: Address of a server, which comes before the environment.
+
+    Raises:
+        RegistryError: It does not answer, or none is named.
+    """
+    registry = registry_of(environment, uri)
+    registry.open()
+    return registry
+
+
+def registry_of(environment: str | None, uri: str | None = None) -> MlflowRegistry:
+    """Return the registry at an address, of an environment, or where the runs are tracked.
+
+    Args:
+        environment: Name of the environment of the platform; None for none.
+        uri: Address of a server, which comes before the environment.
 
     Raises:
         RegistryError: The environment has no MLflow app, or there is no server and no run.
     """
-    if environment:
-        return MlflowRegistry(_app(environment))
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = uri or (_app(environment) if environment else os.environ.get("MLFLOW_TRACKING_URI"))
     if uri:
         return MlflowRegistry(uri)
     if not RUNS.is_dir():

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, RemoteUnavailableError
 from training.errors import TemperError
 
 # Seven retries, MLflow's default, make the user of a server that is down wait four minutes.
@@ -50,16 +50,22 @@ def open_client(uri: str) -> Any:
         # Takes seconds to import.
         from mlflow.tracking import MlflowClient
 
-        if not uri.startswith("sqlite:///"):
-            return MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-        from filelock import FileLock
-
-        # Two processes must not both create the tables.
-        folder = Path(uri.removeprefix("sqlite:///")).parent
-        with FileLock(folder / ".mlflow.lock", timeout=60):
-            client = MlflowClient(uri, uri)
+        with _lock(uri):
+            client = MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
             client.search_registered_models(max_results=1)
             return client
+
+
+@contextmanager
+def _lock(uri: str) -> Iterator[None]:
+    """Hold the lock of a database in a file: two processes must not both create its tables."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    from filelock import FileLock
+
+    with FileLock(Path(uri.removeprefix("sqlite:///")).parent / ".mlflow.lock", timeout=60):
+        yield
 
 
 @contextmanager
@@ -67,14 +73,14 @@ def explain_mlflow_errors(uri: str) -> Iterator[None]:
     """Turn the errors of MLflow's client into messages.
 
     Raises:
-        RegistryError: One was raised.
+        RemoteUnavailableError: One was raised.
     """
     try:
         yield
     except Exception as error:  # MLflow's, requests', SQLAlchemy's, those of cloud stores
         if isinstance(error, _OURS):
             raise
-        raise RegistryError(_message(uri, error)) from error
+        raise RemoteUnavailableError(_message(uri, error)) from error
 
 
 @contextmanager
@@ -104,10 +110,7 @@ def _message(uri: str, error: Exception) -> str:
             "of a user who may write"
         )
     else:
-        fix = (
-            "Check that it runs, or name another with --tracking-uri; then run the same command "
-            "again: what has arrived is kept"
-        )
+        fix = "Check that it runs, or name another with --tracking-uri. What has arrived is kept"
     return f"MLflow at {shown(uri)}: {text}. {fix}"
 
 

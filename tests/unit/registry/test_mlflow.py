@@ -17,13 +17,13 @@ from registry.command import RegisterOptions, register_model
 from registry.errors import RegistryError
 from registry.record import ModelRecord, StageChange
 from registry.remote.base import trees_of
-from registry.remote.mlflow import MlflowRegistry, connect
+from registry.remote.mlflow import MlflowRegistry, registry_of
 from registry.remote.mlflow_client import shown
 from registry.store import LocalRegistry
 from tests.unit.registry.runs import evaluated_run
 
 STAGING = StageChange("staging", "ada", "2026-02-01T00:00:00Z")
-PRODUCTION = StageChange("production", "ada by proxy", "2026-02-02T00:00:00Z")
+PRODUCTION = StageChange("production", "ada at home", "2026-02-02T00:00:00Z", "better: at last")
 Register = Callable[..., ModelRecord]
 
 
@@ -322,9 +322,9 @@ def test_the_registry_is_where_the_runs_are_tracked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RegistryError, match="no MLflow server is named"):
-        connect(None)
+        registry_of(None)
     (tmp_path / "runs").mkdir()
-    assert connect(None).uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert registry_of(None).uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example.com")
-    assert connect(None).title == "MLflow at https://mlflow.example.com"
+    assert registry_of(None).title == "MLflow at https://mlflow.example.com"
     assert shown("arn:aws:sagemaker:eu-west-1:1:mlflow-app/app-1").endswith("app-1")
