@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -73,7 +73,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: register push-model models diff-models promote lineage evaluate compare feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: serve chat register push-model models diff-models promote lineage evaluate export-suite compare feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
@@ -81,8 +81,17 @@ feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedba
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
 
+export-suite: $(VENV)/.train  ## write a suite for another tool: make export-suite SUITE=suite.yaml TO=inspect|lm-eval|bedrock|sagemaker OUT=folder
+	@$(if $(and $(SUITE),$(TO),$(OUT)),$(TEMPER) export-suite $(SUITE) --to $(TO) --out $(OUT) $(ARGS),echo 'make export-suite needs SUITE=…, TO=… and OUT=…' >&2; exit 2)
+
 compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=… PROMPTS=prompts.jsonl JUDGE=judge.yaml [OUT=…]
 	@$(TEMPER) compare $(A) $(B) --prompts "$(PROMPTS)" --judge "$(JUDGE)" $(if $(OUT),--out $(OUT)) $(ARGS)
+
+serve: $(VENV)/.train $(VENV)/.serve  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers] [ARGS="--max-running 32"]
+	@$(if $(MODEL),$(TEMPER) serve $(MODEL) $(foreach adapter,$(ADAPTERS),--adapter $(adapter)) $(if $(PORT),--port $(PORT)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS),echo 'make serve needs MODEL=…' >&2; exit 2)
+
+chat: $(VENV)/.train  ## chat with a model in the terminal, or with two: make chat MODEL=… [AGAINST=…] [ARGS="--system 'Answer briefly.' --seed 1"]
+	@$(if $(MODEL),$(TEMPER) chat $(MODEL) $(if $(AGAINST),--against $(AGAINST)) $(ARGS),echo 'make chat needs MODEL=…' >&2; exit 2)
 
 register: $(VENV)/.train  ## register the verified model of a run: make register RUN=runs/NAME/latest [NAME=…] [TO=sagemaker ENV=dev] [ARGS="--version 1.4.0 --override 'REASON'"]
 	@$(TEMPER) register $(RUN) $(if $(NAME),--name $(NAME)) $(if $(TO),--to $(TO)) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(ARGS)
@@ -122,11 +131,11 @@ status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make st
 adopt: $(VENV)/.launch  ## make a run that was submitted elsewhere manageable here: make adopt RUN=… ENV=dev
 	@$(TEMPER) adopt $(RUN) --env $(ENV)
 
-logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
-	@$(TEMPER) logs $(RUN)
+logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=… [ENV=dev: of a processing job]
+	@$(TEMPER) logs $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV))
 
-stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=…
-	@$(TEMPER) stop $(RUN)
+stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=… [ENV=dev: a processing job]
+	@$(TEMPER) stop $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV))
 
 resume: $(VENV)/.launch  ## resume a stopped or failed run: make resume RUN=…
 	@$(TEMPER) resume $(RUN) $(if $(SET),--set '$(SET)')
@@ -232,10 +241,10 @@ baselines: $(VENV)/.node  ## write the baseline templates that the tests compare
 
 # --- development ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n logical --maxprocesses 4 $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
@@ -288,7 +297,7 @@ bench-preferences: $(VENV)/.train  ## compare preference methods on human prefer
 bench-memory: $(VENV)/.train  ## compare planned memory with the allocator and other estimators: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
 
-check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.dev  ## check format, lint, types, prose and imports
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.dev  ## check format, lint, types, prose and imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(PY) -m tests.style.prose

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from evaluation.config.suite import Suite, load_suite
 from evaluation.gates import check_gates
+from evaluation.models.sources import ModelSource, find_source, stable_folder
 from evaluation.report.page import REPORT
 from evaluation.results import EvaluationResult, MetricResult, PairedResult
-from training.config.input_paths import require_model
 from training.console import say
+from training.judges.cost_ledger import read_spent
 from training.quiet import quiet
 from training.run_folder import RunFolder
 
@@ -22,7 +24,7 @@ class EvaluateOptions:
     """Options of `temper evaluate`.
 
     Attributes:
-        model: Run, folder of a model or an adapter, or Hub id.
+        model: Run, folder of a model or an adapter, Hub id, or endpoint.
         suite: Suite file, or the name of a suite that comes with the package.
         against: Model to compare with on the same items.
         out: Folder of the results; by default that of the run, or one in `evaluations/`.
@@ -49,20 +51,16 @@ def run_evaluation(options: EvaluateOptions) -> int:
     """
     quiet()
     suite = load_suite(options.suite, against=options.against is not None)
-    require_model(options.model, "MODEL")
-    if options.against is not None:
-        require_model(options.against, "--against")
-    out = options.out or default_folder(options.model, suite.suite)
+    names = {"MODEL": options.model, "--against": options.against}
+    sources = [find_source(name, key, suite) for key, name in names.items() if name is not None]
+    out = options.out or default_folder(suite.suite, *sources)
     result = evaluate_suite(
-        suite,
-        options.model,
-        options.against,
-        out,
-        batch_size=options.batch_size,
-        max_cost=options.max_cost,
+        suite, sources, out, batch_size=options.batch_size, max_cost=options.max_cost
     )
     for line in result_lines(suite, result):
         say(line)
+    if result.spent:
+        say(spent_line(result.spent))
     say(f"done in {result.seconds:.0f} s: {out / REPORT}")
     check_gates(result.gates)
     return 0
@@ -70,8 +68,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
 
 def evaluate_suite(
     suite: Suite,
-    model: str,
-    against: str | None,
+    sources: Sequence[ModelSource],
     out: Path,
     *,
     batch_size: int,
@@ -81,8 +78,7 @@ def evaluate_suite(
 
     Args:
         suite: The suite.
-        model: The model.
-        against: Model to compare with on the same items.
+        sources: The model and, if there is one, the model to compare with on the same items.
         out: Folder of the results.
         batch_size: Sequences per forward pass.
         max_cost: Limit in US dollars for calls.
@@ -96,7 +92,7 @@ def evaluate_suite(
 
     from evaluation.contamination import find_contaminated
     from evaluation.items import read_all_items
-    from evaluation.models.load import load_model
+    from evaluation.models.load import prepare_models
     from evaluation.report.page import write_report
     from evaluation.runner import (
         ModelScores,
@@ -111,37 +107,41 @@ def evaluate_suite(
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
-    flags = find_contaminated(model, items)
+    contexts = [ScoreContext(device, out, cache, max_cost, source.model_name) for source in sources]
+    # All endpoints are examined before the first model is evaluated.
+    loads = prepare_models(sources, contexts[0], batch_size, suite, items)
+    # The training data of a model behind an endpoint are not known.
+    flags = None if sources[0].endpoint else find_contaminated(sources[0].name, items)
     scored: list[ModelScores] = []
     # The other model first: some scores compare the model's answers with its answers.
-    for source in (against, model):
-        if source is None:
-            continue
-        say(f"evaluating {source} on {suite.suite}: {sum(map(len, items.values()))} items")
-        context = ScoreContext(device, out, cache, max_cost, source)
-        load = partial(load_model, source, batch_size)
+    for source, context, load in reversed(list(zip(sources, contexts, loads, strict=True))):
+        say(f"evaluating {source.name} on {suite.suite}: {sum(map(len, items.values()))} items")
         scored.append(evaluate_model(suite, items, load, context, say, *scored))
     scores, other = scored[-1], scored[0] if len(scored) > 1 else None
     if flags is not None:
         scores = mark_contaminated(scores, flags)
     seconds = time.monotonic() - start
     result = summarise_suite(suite, items, scores, other, seconds, flags)
+    result = dataclasses.replace(result, spent=read_spent(out))
     write_results(out, result, scores, other)
     write_report(out)
     return result
 
 
-def default_folder(model: str, suite: str) -> Path:
+def default_folder(suite: str, model: ModelSource, against: ModelSource | None = None) -> Path:
     """Return the folder of the results of a model on a suite, in its run if it is a run.
 
     Args:
-        model: The model as the user wrote it.
         suite: Name of the suite.
+        model: The evaluated model.
+        against: The model that it is compared with.
     """
-    run = Path(model)
-    for folder in (run, run.parent):
+    run = Path(model.name)
+    for folder in (run, run.parent) if model.endpoint is None else ():
         if RunFolder(folder).state is not None:
             return folder / "evaluation" / suite
+    if model.endpoint or (against is not None and against.endpoint):
+        return stable_folder(suite, model, against)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return Path("evaluations") / suite / f"{run.name}-{stamp}"
 
@@ -174,6 +174,15 @@ def result_lines(suite: Suite, result: EvaluationResult) -> list[str]:
     for gate in result.gates:
         lines.append(f"gate {'passed' if gate.passed else 'NOT PASSED'}: {gate.gate}")
     return lines
+
+
+def spent_line(spent: Mapping[str, float]) -> str:
+    """Return what the calls of an evaluation have cost, as text."""
+    cost = f"{spent['usd']:.4f} USD by the prices given" if spent["usd"] else "no price is given"
+    return (
+        f"spent: {spent['calls']:.0f} calls, {spent['input_tokens']:.0f} tokens in, "
+        f"{spent['output_tokens']:.0f} out; {cost}"
+    )
 
 
 def metric_line(name: str, value: MetricResult, pair: PairedResult | None) -> str:

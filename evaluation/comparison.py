@@ -17,13 +17,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evaluation.command import evaluate_suite, result_lines
+from evaluation.command import evaluate_suite, result_lines, spent_line
 from evaluation.config.scores import LlmJudge
 from evaluation.config.suite import Suite
+from evaluation.models.sources import ModelSource, find_source, stable_folder
 from evaluation.report.formatting import fact_rows
 from evaluation.report.page import REPORT
 from training.config.data import Source
-from training.config.input_paths import require_model
 from training.config.load import read_document
 from training.console import say
 from training.data.readers.records import BadRecord
@@ -48,7 +48,7 @@ class CompareOptions:
     """Options of `temper compare`.
 
     Attributes:
-        model: Run, folder or Hub id.
+        model: Run, folder, Hub id or endpoint.
         other: The model that it is compared with.
         prompts: File of prompts.
         judge: File with a judge, or with a rubric and judges.
@@ -57,7 +57,7 @@ class CompareOptions:
         chat: Ask through the chat template.
         max_new_tokens: Tokens of the longest answer.
         batch_size: Sequences per forward pass.
-        max_cost: Limit in US dollars for judges.
+        max_cost: Limit in US dollars for judges and endpoints.
     """
 
     model: str
@@ -84,8 +84,6 @@ def run_comparison(options: CompareOptions) -> int:
     quiet()
     score = read_judge(options.judge)
     column = options.column or prompt_column(options.prompts)
-    require_model(options.model, "A")
-    require_model(options.other, "B")
     task = {
         "name": TASK,
         "kind": "generation",
@@ -96,20 +94,18 @@ def run_comparison(options: CompareOptions) -> int:
         "scores": [score.model_dump(mode="json")],
     }
     suite = Suite.model_validate({"suite": "compare", "tasks": [task]})
-    out = options.out or _default_folder(options)
+    sources = [find_source(options.model, "A", suite), find_source(options.other, "B", suite)]
+    out = options.out or _default_folder(options, sources)
     result = evaluate_suite(
-        suite,
-        options.model,
-        options.other,
-        out,
-        batch_size=options.batch_size,
-        max_cost=options.max_cost,
+        suite, sources, out, batch_size=options.batch_size, max_cost=options.max_cost
     )
     counts = write_pairs(out)
     for line in result_lines(suite, result):
         say(line)
     for label, text in fact_rows(result.tasks[TASK].facts.get("judge", {})):
         say(f"  {label}: {text}")
+    if result.spent:
+        say(spent_line(result.spent))
     say(f"{counts} pairs for people, the least certain first: {out / PAIRS}")
     say(f"done in {result.seconds:.0f} s: {out / REPORT}")
     return 0
@@ -219,6 +215,9 @@ def _pair_line(item: dict[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 
-def _default_folder(options: CompareOptions) -> Path:
-    names = f"{Path(options.model).name}-{Path(options.other).name}"
+def _default_folder(options: CompareOptions, sources: Sequence[ModelSource]) -> Path:
+    if any(source.endpoint for source in sources):
+        model, other = sources
+        return stable_folder("compare", model, other, options.prompts, options.judge)
+    names = "-".join(Path(source.name).name for source in sources)
     return Path("evaluations") / "compare" / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -41,6 +41,7 @@ class Item:
         targets: Right answers.
         group: Value of the task's group column.
         question: Prompt without description and examples.
+        follow_ups: Further messages of the user, each asked after the answer to the one before it.
     """
 
     id: str
@@ -51,10 +52,12 @@ class Item:
     targets: tuple[str, ...] = ()
     group: str | None = None
     question: str = ""
+    follow_ups: tuple[str, ...] = ()
 
     def to_json(self) -> list[Any]:
         """Return what the digest of a task covers."""
-        return [self.id, self.prompt, self.choices, self.right, self.targets]
+        follow_ups = [self.follow_ups] if self.follow_ups else []
+        return [self.id, self.prompt, self.choices, self.right, self.targets, *follow_ups]
 
 
 def read_all_items(tasks: Sequence[TaskSection]) -> dict[str, list[Item]]:
@@ -198,7 +201,15 @@ def _item(
         delimited = tuple(task.target_delimiter + choice for choice in choices)
         return Item(name, row, prompt, delimited, right, (choices[right],), group, question)
     assert isinstance(task, GenerationTask)
-    return Item(name, row, prompt, targets=_targets(task, row), group=group, question=question)
+    return Item(
+        name,
+        row,
+        prompt,
+        targets=_targets(task, row),
+        group=group,
+        question=question,
+        follow_ups=_follow_ups(task, row),
+    )
 
 
 def _prompt(task: PromptedTask, text: str, examples: Sequence[tuple[str, str]]) -> Prompt:
@@ -261,9 +272,20 @@ def _targets(task: GenerationTask, row: Mapping[str, Any]) -> tuple[str, ...]:
     values = [evaluate(template, row) for template in templates]
     if len(values) == 1 and isinstance(values[0], list | tuple):
         values = list(values[0])
+    if values == [None] and not any(score.needs_target for score in task.scores):
+        return ()
     if not values or any(value is None or value == "" for value in values):
         raise TemplateError(f"target is {values!r}: an answer is needed")
     return tuple(str(value) for value in values)
+
+
+def _follow_ups(task: GenerationTask, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if task.follow_ups is None:
+        return ()
+    value = evaluate(task.follow_ups, row)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TemplateError(f"follow_ups is {value!r}: a list of messages is needed")
+    return tuple(str(message) for message in value)
 
 
 def _check_unique(task: TaskSection, items: Sequence[Item]) -> None:

@@ -173,6 +173,8 @@ class EvaluationResult:
         tasks: Result of each task, by name.
         gates: Outcome of each gate.
         seconds: Duration in seconds.
+        spent: Calls, tokens and US dollars of endpoints and judges together, those of earlier
+            runs into the same folder included; empty if nothing was called.
         created: Time of the evaluation in UTC, ISO 8601.
     """
 
@@ -184,6 +186,7 @@ class EvaluationResult:
     gates: tuple[GateResult, ...] = ()
     seconds: float = 0.0
     created: str = ""
+    spent: dict[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

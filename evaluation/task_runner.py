@@ -6,13 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from evaluation.calibration import calibration_metrics
 from evaluation.config.tasks import AnyTask, GenerationTask, MultipleChoice, Perplexity
+from evaluation.conversation import converse
 from evaluation.items import Item, Prompt
 from evaluation.metric import TaskMetric, mean_metric, ratio
 from evaluation.models.base import (
@@ -116,13 +117,17 @@ def _run_perplexity(items: Sequence[Item], model: EvaluatedModel) -> TaskScores:
     outcomes = model.text_log_likelihoods(texts)
     statistics, results = [], []
     for item, text, outcome in zip(items, texts, outcomes, strict=True):
+        if isinstance(outcome, TooLong):
+            statistics.append([0.0] * 4)
+            results.append(_result(item, skipped=outcome.reason))
+            continue
         # Words are counted as by lm-eval.
         size, words = len(text.encode("utf-8")), len(re.split(r"\s+", text))
         statistics.append([-outcome.nats, float(size), float(words), float(outcome.tokens)])
         bits = -outcome.nats / math.log(2) / size
         results.append(_result(item, prompt_tokens=outcome.tokens, scores={"bits_per_byte": bits}))
     table = np.array(statistics).reshape(-1, 4)
-    values = np.array([result.scores["bits_per_byte"] for result in results])
+    values = np.array([result.scores.get("bits_per_byte", math.nan) for result in results])
 
     def per(column: int) -> Any:
         return lambda sums: ratio(sums[..., [0, column]])
@@ -146,7 +151,7 @@ def _run_generation(
     sections = [s for s in task.scores if not s.compares or context.other_answers is not None]
     scores = [build_score(section, context) for section in sections]
     settings = GenerationSettings(task.max_new_tokens, task.stop, task.samples, task.temperature)
-    outcomes = model.generate([item.prompt for item in items], settings)
+    prompts, outcomes = converse(items, model, settings)
     answers = {
         number: outcome
         for number, outcome in enumerate(outcomes)
@@ -156,7 +161,7 @@ def _run_generation(
         AnsweredItem(
             items[number].id,
             items[number].fields,
-            prompt_text(items[number].prompt),
+            prompt_text(prompts[number]),
             items[number].targets,
             outcome.texts,
         )
@@ -177,8 +182,8 @@ def _run_generation(
         if outcome.facts:
             facts[section.name or section.label] = outcome.facts
     results = []
-    for number, item in enumerate(items):
-        answer = outcomes[number]
+    for number, answer in enumerate(outcomes):
+        item = replace(items[number], prompt=prompts[number])
         if isinstance(answer, TooLong):
             results.append(_result(item, skipped=answer.reason))
             continue

@@ -91,7 +91,9 @@ def show_team(run: str, environment: str, *, all_runs: bool = False) -> None:
     nothing = f"No runs in the environment {environment}{older}."
     show_runs(rows, Console(), creators=True, nothing=nothing)
     account = AwsSession(team.environment)
-    _say_preparations(processing_jobs(account.client("sagemaker"), team.environment.prefix))
+    days = None if all_runs else RECENT_DAYS
+    prefix = team.environment.prefix
+    _say_preparations(processing_jobs(account.client("sagemaker"), prefix, days))
     if rows and not all_runs:
         say(f"Runs{older}. temper adopt RUN --env {environment} makes one manageable here")
     if team.unreadable:

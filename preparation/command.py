@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from preparation.config.load import load_preparation
+from training.errors import JobError, Problem
+from training.run_folder import write_whole
 
 
 def check_preparation(job_file: Path, overrides: str = "") -> None:
@@ -20,15 +24,17 @@ def check_preparation(job_file: Path, overrides: str = "") -> None:
     _say(f"{job_file}: fine")
 
 
-def plan_preparation(job_file: Path, overrides: str = "") -> None:
+def plan_preparation(job_file: Path, overrides: str = "", out: Path | None = None) -> None:
     """Print what a preparation takes on this machine, from a sample of its rows.
 
     Args:
         job_file: Job file of the preparation.
         overrides: `key=value` pairs.
+        out: Write the estimate to this file as JSON.
 
     Raises:
-        TemperError: The job is invalid, or a source or a step cannot be used.
+        JobError: The job is invalid, or `out` cannot be written.
+        TemperError: A source or a step cannot be used.
     """
     from preparation.estimate import estimate
     from preparation.plan import plan
@@ -37,7 +43,16 @@ def plan_preparation(job_file: Path, overrides: str = "") -> None:
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     cores = planned.job.prepare.workers or len(os.sched_getaffinity(0))
     _say(f"{planned.job.name}: {len(planned.units)} units, {size:,.1f} MiB")
-    _say(estimate(planned).line(cores))
+    found = estimate(planned)
+    _say(found.line(cores))
+    if out is not None:
+        facts = {**asdict(found), "cores": cores, "seconds": found.seconds(cores)}
+        facts["memory_gib"] = found.memory_gib(cores)
+        try:
+            write_whole(out, json.dumps(facts, indent=1) + "\n")
+        except OSError as error:
+            problem = Problem("--out", f"cannot be written: {error.strerror}", str(out))
+            raise JobError(str(job_file), [problem]) from None
 
 
 def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:

@@ -52,10 +52,6 @@ class RunModel:
     provenance: Provenance
     problems: tuple[str, ...]
 
-    def source_of(self, form: str, path: str) -> Path:
-        """Return the file of a form on disk."""
-        return self.folders[form] / path
-
 
 def read_run_model(folder: Path) -> RunModel:
     """Return the model of a run after checking that it is complete and unchanged.

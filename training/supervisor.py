@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -23,7 +21,9 @@ from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.config.stage_references import ROWS, resolve_references
 from training.console import say
-from training.errors import CrashError, Interrupted, JobError, Problem, RunError, TemperError
+from training.errors import CrashError, Interrupted, RunError, TemperError
+from training.exit_diagnosis import diagnose_exit
+from training.job_processes import check_processes, num_processes
 from training.lora_rank_search import find_rank, wants_rank
 from training.nodes import NodeSet
 from training.processes import WorkerProcesses, forwarding_signals, num_accelerators, num_cores
@@ -64,7 +64,7 @@ def supervise(
     """
     nodes = NodeSet.here()
     for run in job.stages if isinstance(job, Pipeline) else (job,):
-        _check_processes(run, source, nodes)
+        check_processes(run, source, nodes)
     if isinstance(job, Pipeline) and nodes.own_storage:
         raise RunError(
             f"a job with stages needs a run folder that all nodes share, and these {nodes.count} "
@@ -257,19 +257,17 @@ def _run_one(
 
         find_rank(job, folder, trial)
     _run_worker(job, folder, workers, supervisor)
-    if job.export in ("merged", "both") and supervisor.nodes.is_first:
-        _export(folder, workers, supervisor)
-    if job.evaluate.safety is not None and supervisor.nodes.is_first:
-        _evaluate_safety(folder, workers, supervisor)
-    if job.evaluate.suite and supervisor.nodes.is_first:
-        _evaluate_suites(folder, workers, supervisor)
+    if supervisor.nodes.is_first:
+        for arguments in _final_commands(job, str(folder.path)):
+            command = [sys.executable, "-m", *arguments]
+            _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
 
 
 def _run_worker(
     job: Job, folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
 ) -> None:
     """Start this node's worker processes of one run and wait for them."""
-    processes = _num_processes(job)
+    processes = num_processes(job)
     command = [sys.executable, "-m", "training.worker", str(folder.path)]
     several = processes > 1 or supervisor.nodes.count > 1
     if several or job.sharding.zero or job.sharding.fsdp != "none":
@@ -284,46 +282,23 @@ def _run_worker(
     _run_command(command, folder, workers, supervisor, threads, on_started, variables)
 
 
-def _export(folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor) -> None:
-    """Merge the trained adapter in a process of its own, when training has released its memory."""
-    command = [sys.executable, "-m", "training.worker", str(folder.path), "export"]
-    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
+def _final_commands(job: Job, folder: str) -> Iterator[list[str]]:
+    """Yield the commands that follow the training of a job, each a process of its own.
 
+    Training has released its memory then. `safety` and `evaluation` are built upon `training`,
+    which does not import them. Each ends the run with its error if a limit or a gate is not
+    passed; the model is kept.
 
-def _evaluate_safety(
-    folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
-) -> None:
-    """Evaluate the safety of the saved model in a process of its own.
-
-    It is started by its command line: `safety` is built upon `training`, which does not import it.
-
-    Raises:
-        SafetyGateError: The model exceeds a limit; it is kept.
+    Args:
+        job: The job.
+        folder: Run folder.
     """
-    command = [sys.executable, "-m", "safety", str(folder.path)]
-    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
-
-
-def _evaluate_suites(
-    folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
-) -> None:
-    """Evaluate the saved model on the suites of the job in a process of its own.
-
-    It is started by its command line: `evaluation` is built upon `training`, which does not import
-    it.
-
-    Raises:
-        TemperError: A gate is not passed, with exit code 4; the model is kept.
-    """
-    command = [sys.executable, "-m", "evaluation", "run", str(folder.path)]
-    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
-
-
-def _num_processes(job: Job) -> int:
-    """Return the number of processes of a run on this node."""
-    if not job.method.trains:
-        return 1
-    return job.resources.processes or max(1, num_accelerators())
+    if job.export in ("merged", "both"):
+        yield ["training.worker", folder, "export"]
+    if job.evaluate.safety is not None:
+        yield ["safety", folder]
+    if job.evaluate.suite:
+        yield ["evaluation", "run", folder]
 
 
 def _run_command(
@@ -367,64 +342,3 @@ def _run_command(
         raise RunError(folder.explain_full())
     output = log.read_bytes()[start:].decode(errors="replace")
     raise CrashError(diagnose_exit(code, output, str(error) if error else "", log))
-
-
-_KILLED = re.compile(r"exitcode\s*: -9\b")
-"""Line of torchrun's summary for a process that was killed by SIGKILL."""
-
-
-def diagnose_exit(code: int, output: str, failure: str, log: Path) -> str:
-    """Return why the processes of this node ended, if none of them could write the reason.
-
-    Args:
-        code: Exit code of the worker, or of torchrun.
-        output: Text that they wrote to standard error.
-        failure: Failure that one of them wrote, which may only be that a peer was gone.
-        log: File with `output`.
-    """
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or _KILLED.search(output):
-        return (
-            "the training process was killed, most likely for memory. Lower "
-            "train.micro_batch_size or data.max_length, or set train.gradient_checkpointing: true. "
-            "The same command resumes from the last checkpoint"
-        )
-    if failure:
-        return failure
-    tail = [line for line in output.splitlines() if line.strip()][-3:]
-    return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
-
-
-def _check_processes(job: Job, source: str, nodes: NodeSet) -> None:
-    wanted, devices, cores = job.resources.processes, num_accelerators(), num_cores()
-    room, what = (devices, "accelerators") if devices else (cores, "cores")
-    problems = []
-    if not job.method.trains:
-        if nodes.count > 1 or (wanted or 1) > 1:
-            several = f"{nodes.count} nodes × {wanted or 1} processes"
-            problem = "writes its rows in one process on one machine"
-            raise JobError(source, [Problem("resources", f"{job.method.kind} {problem}", several)])
-        return
-    if wanted is not None and wanted > room:
-        problems.append(
-            Problem(
-                "resources.processes",
-                f"this machine has {room} {what}",
-                str(wanted),
-                f"Set it to {room} or less",
-            )
-        )
-    everywhere = nodes.count * (wanted or max(1, devices))
-    micro = job.train.micro_batch_size
-    if job.train.global_batch_size % (everywhere * (micro or 1)):
-        each = f", of {micro} rows at once (train.micro_batch_size)" if micro else ""
-        problems.append(
-            Problem(
-                "train.global_batch_size",
-                f"must be a multiple of the {everywhere} processes "
-                f"({nodes.count} nodes × {everywhere // nodes.count}){each}",
-                str(job.train.global_batch_size),
-                f"Set it to a multiple of {everywhere * (micro or 1)}",
-            )
-        )
-    if problems:
-        raise JobError(source, problems)

@@ -182,3 +182,18 @@ def _generation_problems(key: str, task: GenerationTask) -> Iterator[Problem]:
             str(task.samples),
             "Set temperature",
         )
+    if task.follow_ups is not None:
+        yield from _follow_up_problems(key, task)
+
+
+def _follow_up_problems(key: str, task: GenerationTask) -> Iterator[Problem]:
+    if not task.chat:
+        message = "a conversation goes through the model's chat template"
+        yield Problem(f"{key}.follow_ups", message, fix="Set chat: true")
+    if task.samples > 1:
+        message = "a conversation is continued from one answer"
+        yield Problem(f"{key}.samples", message, str(task.samples), "Leave out samples")
+    for number, score in enumerate(task.scores):
+        if score.compares:
+            message = "the two models have different conversations before the last answer"
+            yield Problem(f"{key}.scores.{number}", message, score.label, "Set mode: single")

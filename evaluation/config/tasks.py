@@ -104,6 +104,9 @@ class GenerationTask(PromptedTask):
     """Column or template of the right answer; a list if several are right."""
     target_delimiter: str = " "
     """Text between the prompt of an example and its answer."""
+    follow_ups: Template | None = None
+    """Column or template of a list of further messages of the user, in a chat. Each is asked after
+    the model's own answer to the one before it; the last answer is scored."""
     max_new_tokens: PositiveInt = 256
     """Longest answer, in tokens."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()

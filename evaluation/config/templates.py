@@ -77,11 +77,15 @@ def evaluate(template: str, columns: Mapping[str, Any]) -> Any:
     if match is None:
         return render(template, columns)
     try:
-        return _ENVIRONMENT.compile_expression(match[1], undefined_to_none=False)(
+        value = _ENVIRONMENT.compile_expression(match[1], undefined_to_none=False)(
             {ROW: columns, **columns}
         )
     except Exception as error:
         raise TemplateError(f"{template!r} fails: {error}") from None
+    if isinstance(value, StrictUndefined):
+        have = ", ".join(sorted(columns)) or "none"
+        raise TemplateError(f"{template!r} is undefined. The columns are {have}")
+    return value
 
 
 @cache

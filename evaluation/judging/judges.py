@@ -34,8 +34,8 @@ class NamedJudge:
 
     @property
     def spent_usd(self) -> float:
-        """Cost of the calls of this evaluation so far, in USD."""
-        return float(self.judge.ledger.spent["usd"]) if isinstance(self.judge, HttpJudge) else 0.0
+        """Cost of all judges' calls of this evaluation so far, in USD."""
+        return self.judge.ledger.spent_usd_of_role if isinstance(self.judge, HttpJudge) else 0.0
 
 
 def build_judges(

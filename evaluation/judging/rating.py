@@ -98,20 +98,34 @@ def rating_questions(
         rubric: Description of a good answer.
         scale: Best rating.
     """
-    questions: list[list[Message]] = []
-    for rated in answers:
-        reference = ""
-        if rated.reference:
-            reference = f"\n<correct_answer>\n{rated.reference}\n</correct_answer>\n"
-        text = _QUESTION.format(
-            rubric=rubric,
-            prompt=rated.prompt,
-            reference=reference,
-            answer=rated.answer,
-            scale=scale,
-        )
-        questions.append([{"role": "user", "content": text}])
-    return questions
+    return [
+        [
+            {
+                "role": "user",
+                "content": rating_question(
+                    rated.prompt, rated.answer, rated.reference, rubric=rubric, scale=scale
+                ),
+            }
+        ]
+        for rated in answers
+    ]
+
+
+def rating_question(prompt: str, answer: str, reference: str, *, rubric: str, scale: int) -> str:
+    """Return the question about an answer.
+
+    Args:
+        prompt: The prompt.
+        answer: The answer.
+        reference: A correct answer; empty if there is none to show.
+        rubric: Description of a good answer.
+        scale: Best rating.
+    """
+    if reference:
+        reference = f"\n<correct_answer>\n{reference}\n</correct_answer>\n"
+    return _QUESTION.format(
+        rubric=rubric, prompt=prompt, reference=reference, answer=answer, scale=scale
+    )
 
 
 def parse_rating(reply: str, scale: int) -> int | None:

@@ -84,10 +84,21 @@ class EvaluatedModel(Protocol):
     ) -> list[LogLikelihood | TooLong]:
         """Return the log-likelihood of each continuation after its context."""
 
-    def text_log_likelihoods(self, texts: Sequence[str]) -> list[LogLikelihood]:
+    def text_log_likelihoods(self, texts: Sequence[str]) -> Sequence[LogLikelihood | TooLong]:
         """Return the log-likelihood of each text, in windows if it exceeds the context."""
 
     def generate(
         self, prompts: Sequence[Prompt], settings: GenerationSettings
     ) -> list[GeneratedAnswers | TooLong]:
         """Return answers to each prompt."""
+
+
+def until_stop(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to the first of the stops.
+
+    Args:
+        text: An answer.
+        stops: Texts that end it.
+    """
+    ends = [position for stop in stops if (position := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text

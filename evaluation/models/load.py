@@ -2,13 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+from evaluation.config.suite import Suite
+from evaluation.items import Item
 from evaluation.models.base import EvaluatedModel
+from evaluation.models.sources import ModelSource
+from evaluation.scores.base import ScoreContext
 from training.errors import ModelError
+from training.judges.base import JudgeContext
 from training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from evaluation.models.endpoint_model import EndpointModel
+
+
+def prepare_models(
+    sources: Sequence[ModelSource],
+    context: ScoreContext,
+    batch_size: int,
+    suite: Suite,
+    items: Mapping[str, Sequence[Item]],
+) -> list[Callable[[], EvaluatedModel]]:
+    """Return a function for each model that loads it; endpoints are examined now.
+
+    Args:
+        sources: The models.
+        context: Folder, cache and cost limit of the evaluation.
+        batch_size: Sequences per forward pass of a local model.
+        suite: The suite.
+        items: Items of each task.
+
+    Raises:
+        ModelError: An endpoint does not return what the suite needs.
+        RunError: An endpoint cannot be reached, or a key or a price is missing.
+    """
+    endpoints = [_endpoint(source, context) for source in sources]
+    for endpoint in filter(None, endpoints):
+        endpoint.prepare(suite, items)
+    return [
+        partial(load_model, source.name, batch_size)
+        if endpoint is None
+        else partial(_same, endpoint)
+        for source, endpoint in zip(sources, endpoints, strict=True)
+    ]
+
+
+def _endpoint(source: ModelSource, context: ScoreContext) -> EndpointModel | None:
+    if source.endpoint is None:
+        return None
+    from evaluation.models.endpoint_model import EndpointModel
+
+    judge_context = JudgeContext(
+        context.device,
+        context.folder,
+        context.cache,
+        context.max_cost_usd,
+        role="endpoint",
+        limit_key="--max-cost",
+    )
+    return EndpointModel(source.name, source.endpoint, judge_context)
+
+
+def _same(model: EvaluatedModel) -> EvaluatedModel:
+    return model
 
 
 def load_model(source: str, batch_size: int) -> EvaluatedModel:
@@ -23,9 +85,13 @@ def load_model(source: str, batch_size: int) -> EvaluatedModel:
     """
     from evaluation.models.transformers_model import TransformersModel
 
+    return TransformersModel(source, model_folder(source), default_device(), batch_size)
+
+
+def default_device() -> torch.device:
+    """Return this machine's accelerator, or the CPU."""
     accelerator = torch.accelerator.current_accelerator()
-    device = torch.device("cpu") if accelerator is None else accelerator
-    return TransformersModel(source, model_folder(source), device, batch_size)
+    return torch.device("cpu") if accelerator is None else accelerator
 
 
 def model_folder(source: str) -> str:

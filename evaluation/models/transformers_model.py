@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from evaluation.items import Prompt
 from evaluation.models.base import (
@@ -17,20 +17,17 @@ from evaluation.models.base import (
     GenerationSettings,
     LogLikelihood,
     TooLong,
+    until_stop,
 )
-from evaluation.models.windows import TokenRequest, encode_pair, text_windows
+from evaluation.models.request_encoder import NO_LENGTH_LIMIT, RequestEncoder
+from evaluation.models.windows import TokenRequest, text_windows
 from evaluation.results import EvaluatedModelInfo
-from training.data.schema.rows import Message
-from training.data.tokenization.row_tokenizer import RowTokenizer
-from training.errors import ModelError
 from training.judges.local_generator import prompt_seed
 from training.models.context_length import context_length
 from training.models.generate import sample, uniforms
-from training.models.locate import explain_missing
-from training.models.merge import is_adapter, merged
+from training.models.inference import load_for_inference
+from training.models.merge import is_adapter
 from training.models.weights_digest import weights_digest
-
-_NO_LENGTH_LIMIT = 1 << 20
 
 
 class TransformersModel:
@@ -49,21 +46,8 @@ class TransformersModel:
     def __init__(self, source: str, folder: str, device: torch.device, batch_size: int):
         self._source, self._folder = source, folder
         self._batch_size = batch_size
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            if is_adapter(folder):
-                model = merged(folder, dtype=dtype)
-            else:
-                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(explain_missing("model", source, error)) from error
-        self._model: Any = model.to(device).eval().requires_grad_(False)
-        self._rows = RowTokenizer.from_tokenizer(
-            self._tokenizer, chat_template=None, want="prompt", max_length=_NO_LENGTH_LIMIT
-        )
+        self._model, self._tokenizer = load_for_inference(source, folder, device)
+        self._encoder = RequestEncoder(source, self._tokenizer)
 
     @property
     def info(self) -> EvaluatedModelInfo:
@@ -88,7 +72,7 @@ class TransformersModel:
         self, requests: Sequence[tuple[Prompt, str]]
     ) -> list[LogLikelihood | TooLong]:
         """Return the log-likelihood of each continuation after its context."""
-        encoded = [self._encode(prompt, text) for prompt, text in requests]
+        encoded = [self._encoder.pair(prompt, text) for prompt, text in requests]
         fitting = [i for i, request in enumerate(encoded) if len(request.ids) <= self._context]
         computed = self._score([encoded[index] for index in fitting])
         results: list[LogLikelihood | TooLong] = [self._too_long()] * len(encoded)
@@ -116,7 +100,7 @@ class TransformersModel:
         self, prompts: Sequence[Prompt], settings: GenerationSettings
     ) -> list[GeneratedAnswers | TooLong]:
         """Return answers to each prompt; they do not depend on the batch size."""
-        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        ids = [self._encoder.prompt_ids(prompt) for prompt in prompts]
         room = self._context - settings.max_new_tokens
         fitting = sorted(
             (index for index, row in enumerate(ids) if len(row) <= room),
@@ -168,7 +152,7 @@ class TransformersModel:
         answers = []
         for generation in generations:
             text = str(self._tokenizer.decode(generation.ids, skip_special_tokens=True))
-            cut = _until(text, settings.stop)
+            cut = until_stop(text, settings.stop)
             answers.append((cut, not generation.ended and cut == text))
         return answers
 
@@ -186,43 +170,18 @@ class TransformersModel:
                 results[index] = _likelihood(row, row_logits)
         return [results[index] for index in range(len(requests))]
 
-    def _encode(self, prompt: Prompt, continuation: str) -> TokenRequest:
-        if isinstance(prompt, str):
-            return encode_pair(self._tokenizer, prompt, continuation)
-        context = self._conversation_ids(prompt)
-        ids = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
-        return TokenRequest(context, list(ids))
-
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str):
-            return list(self._tokenizer(prompt)["input_ids"])
-        return self._conversation_ids(prompt)
-
-    def _conversation_ids(self, messages: list[Message]) -> list[int]:
-        """Return the tokens of messages through the chat template.
-
-        Raises:
-            ModelError: The tokenizer has no chat template.
-        """
-        if self._rows.template is None:
-            raise ModelError(
-                f"{self._source} has no chat template, and a task of the suite asks through it "
-                "(chat: true). Leave out chat, or evaluate a model that was trained with a template"
-            )
-        return self._rows.prompt_ids(messages)
-
     def _too_long(self, new_tokens: int = 0) -> TooLong:
         answer = f" with {new_tokens} new tokens" if new_tokens else ""
         return TooLong(f"longer{answer} than the context of {self._context} tokens")
 
     @property
     def _context(self) -> int:
-        return context_length(self._model) or _NO_LENGTH_LIMIT
+        return context_length(self._model) or NO_LENGTH_LIMIT
 
     @property
     def _end_ids(self) -> list[int]:
         own = self._model.generation_config.eos_token_id
-        return sorted({*self._rows.end_ids, *([own] if isinstance(own, int) else own or ())})
+        return sorted({*self._encoder.end_ids, *([own] if isinstance(own, int) else own or ())})
 
 
 class StopTexts(StoppingCriteria):
@@ -262,12 +221,6 @@ def _likelihood(request: TokenRequest, logits: torch.Tensor) -> LogLikelihood:
 def _batches(order: Sequence[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(order), size):
         yield list(order[start : start + size])
-
-
-def _until(text: str, stops: Sequence[str]) -> str:
-    """Return a text up to the first of the stops."""
-    ends = [position for stop in stops if (position := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text
 
 
 def _short_digest(text: str) -> str:

@@ -39,7 +39,15 @@ class ClassificationScore:
         details = []
         for number, item in enumerate(items):
             actual = self._index(item, labels)
-            predicted = [self._predict(answer, labels) for answer in item.answers]
+            predicted = [
+                predict_label(
+                    answer,
+                    labels,
+                    self._section.answer_pattern,
+                    ignore_case=self._section.ignore_case,
+                )
+                for answer in item.answers
+            ]
             for label in predicted:
                 column = len(labels) if label is None else labels.index(label)
                 confusion[number, actual, column] += 1 / len(item.answers)
@@ -68,22 +76,37 @@ class ClassificationScore:
             )
         return labels.index(target)
 
-    def _predict(self, answer: str, labels: list[str]) -> str | None:
-        text = extract_answer(answer, self._section.answer_pattern)
-        if text is None:
-            return None
-        text = self._folded(text.strip().strip("\"'.,:;!*` "))
-        folded = {self._folded(label): label for label in labels}
-        if text in folded:
-            return folded[text]
-        # A label that is part of another, longer one does not count where the longer one stands.
-        longest_first = sorted(folded, key=len, reverse=True)
-        pattern = "|".join(rf"(?<!\w){re.escape(label)}(?!\w)" for label in longest_first)
-        named = set(re.findall(pattern, text))
-        return folded[named.pop()] if len(named) == 1 else None
 
-    def _folded(self, text: str) -> str:
-        return text.casefold() if self._section.ignore_case else text
+def predict_label(
+    answer: str, labels: Sequence[str], pattern: str | None, *, ignore_case: bool
+) -> str | None:
+    """Return the label that an answer equals or, if it equals none, the only one in it.
+
+    Args:
+        answer: Generated text.
+        labels: All labels.
+        pattern: Regular expression that finds the answer proper.
+        ignore_case: True if upper and lower case are the same.
+
+    Returns:
+        None if the answer names no label, or several.
+    """
+
+    def fold(text: str) -> str:
+        return text.casefold() if ignore_case else text
+
+    text = extract_answer(answer, pattern)
+    if text is None:
+        return None
+    text = fold(text.strip().strip("\"'.,:;!*` "))
+    folded = {fold(label): label for label in labels}
+    if text in folded:
+        return folded[text]
+    # A label that is part of another, longer one does not count where the longer one stands.
+    longest_first = sorted(folded, key=len, reverse=True)
+    alternatives = "|".join(rf"(?<!\w){re.escape(label)}(?!\w)" for label in longest_first)
+    named = set(re.findall(alternatives, text))
+    return folded[named.pop()] if len(named) == 1 else None
 
 
 def macro_f1(sums: Floats, labels: int) -> Floats:

@@ -9,7 +9,7 @@ from evaluation.scores.base import AnsweredItem, ScoreContext, ScoreOutcome
 from evaluation.scores.text import compare_texts
 from training.evaluation.generation_metrics.normalize import normalize_answer
 
-_NORMALIZE: dict[str, Callable[[str], str]] = {
+NORMALIZE: dict[str, Callable[[str], str]] = {
     "squad": normalize_answer,
     "whitespace": lambda text: " ".join(text.split()),
     "none": lambda text: text,
@@ -26,7 +26,7 @@ class ExactMatchScore:
 
     def __init__(self, section: ExactMatch, context: ScoreContext):
         self._section = section
-        self._normalize = _NORMALIZE[section.normalize]
+        self._normalize = NORMALIZE[section.normalize]
 
     def score(self, items: Sequence[AnsweredItem]) -> ScoreOutcome:
         """Return `exact_match`."""

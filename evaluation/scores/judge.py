@@ -189,7 +189,7 @@ class LlmJudgeScore:
         facts = {
             "judges": [_judge_facts(judge, self._context.model) for judge in self._judges],
             "unjudged": len(unjudged),
-            # The account is that of the evaluation, which all judges share.
+            # The account is one of all judges; that of endpoints is apart.
             "usd": max(judge.spent_usd for judge in self._judges),
             **facts,
         }

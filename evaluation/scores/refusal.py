@@ -12,7 +12,7 @@ from evaluation.scores.base import AnsweredItem, ScoreContext, ScoreOutcome, met
 from safety.scoring import answer_outcome
 from training.errors import DataError
 
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
 class RefusalScore:
@@ -55,8 +55,8 @@ class RefusalScore:
             return expected
         value = item.fields.get(expected)
         key = str(value).strip().lower()
-        if key in _BOOLEANS:
-            return _BOOLEANS[key]
+        if key in BOOLEANS:
+            return BOOLEANS[key]
         raise DataError(
             f"score refusal: item {item.id} has {value!r} in the column {expected!r}. Write true "
             "or false"

@@ -27,9 +27,9 @@ class RougeScore:
     def score(self, items: Sequence[AnsweredItem]) -> ScoreOutcome:
         """Return `rouge1`, `rouge2` and `rougeL`."""
         compare: dict[str, Callable[[str, str], float]] = {
-            "rouge1": lambda answer, target: _rouge_n(answer, target, 1),
-            "rouge2": lambda answer, target: _rouge_n(answer, target, 2),
-            "rougeL": _rouge_l,
+            "rouge1": lambda answer, target: rouge_n(answer, target, 1),
+            "rouge2": lambda answer, target: rouge_n(answer, target, 2),
+            "rougeL": rouge_lcs,
         }
         outcomes = [
             compare_texts(self._section, name, items, function)
@@ -39,12 +39,20 @@ class RougeScore:
         return ScoreOutcome(metrics, outcomes[0].details)
 
 
-def _rouge_n(answer: str, target: str, n: int) -> float:
+def rouge_n(answer: str, target: str, n: int) -> float:
+    """Return the F-measure of ROUGE-N of two texts.
+
+    Args:
+        answer: Generated text.
+        target: Reference.
+        n: Length of the n-grams, in words.
+    """
     first, second = _ngrams(words(answer), n), _ngrams(words(target), n)
     return _f_measure((first & second).total(), first.total(), second.total())
 
 
-def _rouge_l(answer: str, target: str) -> float:
+def rouge_lcs(answer: str, target: str) -> float:
+    """Return the F-measure of ROUGE-L of two texts."""
     first, second = words(answer), words(target)
     return _f_measure(lcs_length(first, second), len(first), len(second))
 

@@ -30,6 +30,8 @@ DENIED = {
     "403",
     "AllAccessDisabled",
 }
+_NOT_FOUND = ("ResourceNotFound", "ResourceNotFoundException")
+_VALIDATION = ("ValidationException", "ValidationError")
 _CONFIG = Config(
     connect_timeout=10,
     read_timeout=60,
@@ -75,6 +77,19 @@ class AwsSession:
                 f"{self.environment.name} is in {expected}. Choose others with AWS_PROFILE"
             )
         return str(identity["Arn"])
+
+
+def says_not_found(error: aws.ClientError) -> bool:
+    """Return whether an error says that a job does not exist.
+
+    SageMaker answers "Requested resource not found." or "Could not find requested job" with the
+    code of every other invalid request, so the text decides.
+    """
+    code = error_code(error)
+    text = str(error.response.get("Error", {}).get("Message", "")).lower()
+    return code in _NOT_FOUND or (
+        code in _VALIDATION and ("not found" in text or "could not find" in text)
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from botocore import exceptions as aws
 
 from catalog.prices import price
-from launch.aws.session import error_code, explain_aws_errors
+from launch.aws.session import error_code, explain_aws_errors, says_not_found
 from launch.errors import LaunchError
 from launch.status import State, Status
 
@@ -30,8 +30,6 @@ _DETAILS = {
     "MaxRuntimeExceeded": "exceeded max_runtime",
     "MaxWaitTimeExceeded": "exceeded max_wait",
 }
-_NOT_FOUND = ("ResourceNotFound", "ResourceNotFoundException")
-_VALIDATION = ("ValidationException", "ValidationError")
 
 
 class TrainingJobs:
@@ -85,7 +83,7 @@ class TrainingJobs:
             try:
                 return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
             except aws.ClientError as error:
-                if not _says_not_found(error):
+                if not says_not_found(error):
                     raise
         return None
 
@@ -152,16 +150,6 @@ def _cost_usd(job: Mapping[str, Any], seconds: float) -> float | None:
         return None
     count = config.get("SelectedInstanceCount") or config.get("InstanceCount") or 1
     return float(seconds / 3600 * count * hourly.on_demand_usd)
-
-
-def _says_not_found(error: aws.ClientError) -> bool:
-    """Return whether an error says that a job does not exist.
-
-    DescribeTrainingJob answers "Requested resource not found." with the code of every other
-    invalid request, so the text decides.
-    """
-    code, text = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
-    return code in _NOT_FOUND or (code in _VALIDATION and "not found" in text.lower())
 
 
 def _output_path(job: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore import exceptions as aws
 
-from launch.aws.session import error_code, explain_aws_errors
+from launch.aws.session import error_code, explain_aws_errors, says_not_found
 from launch.errors import LaunchError
 
 RUNNING = ("InProgress", "Stopping")
@@ -59,9 +59,7 @@ class ProcessingJobs:
             try:
                 return dict(self._sagemaker.describe_processing_job(ProcessingJobName=name))
             except aws.ClientError as error:
-                message = str(error.response.get("Error", {}).get("Message", ""))
-                missing = error_code(error) in ("ResourceNotFound", "ResourceNotFoundException")
-                if not missing and "Could not find" not in message:
+                if not says_not_found(error):
                     raise
         return None
 

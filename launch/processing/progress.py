@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from launch.aws.session import explain_aws_errors
@@ -31,26 +32,27 @@ def progress_in_s3(s3: Any, bucket: str, data_set: str) -> str:
     return describe_progress(plan, marks)
 
 
-def processing_jobs(sagemaker: Any, prefix: str, count: int = 20) -> list[PreparationState]:
-    """Return the latest processing jobs of an environment, oldest first.
+def processing_jobs(
+    sagemaker: Any, prefix: str, days: float | None = None
+) -> list[PreparationState]:
+    """Return the processing jobs of an environment, oldest first.
 
     Args:
         sagemaker: boto3 client of `sagemaker`.
         prefix: Prefix of the environment.
-        count: Largest number of jobs.
+        days: Age of the oldest; None for jobs of any age.
     """
+    after = {} if days is None else {"CreationTimeAfter": time.time() - days * 86400}
     with explain_aws_errors("listing the processing jobs"):
-        answer = sagemaker.list_processing_jobs(
-            NameContains=f"{prefix}-prepare-",
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            MaxResults=count,
+        pages = sagemaker.get_paginator("list_processing_jobs").paginate(
+            NameContains=f"{prefix}-prepare-", SortBy="CreationTime", SortOrder="Ascending", **after
         )
+        jobs = [job for page in pages for job in page["ProcessingJobSummaries"]]
     states = []
-    for job in answer["ProcessingJobSummaries"]:
+    for job in jobs:
         end = str(job.get("ExitMessage") or job.get("FailureReason") or "").strip()
         detail = end.splitlines()[0] if end else ""
         states.append(
             PreparationState(job["ProcessingJobName"], job["ProcessingJobStatus"], detail)
         )
-    return states[::-1]
+    return states

@@ -131,7 +131,8 @@ class ProcessingTarget:
         if found is not None and found["ProcessingJobStatus"] in (*RUNNING, "Completed"):
             return self._attach(found, submission.data_set, print_line)
         if found is not None:
-            print_line(f"{found['ProcessingJobName']} failed: {describe_end(found)}")
+            ended = "was stopped" if found["ProcessingJobStatus"] == "Stopped" else "failed"
+            print_line(f"{found['ProcessingJobName']} {ended}: {describe_end(found)}")
             attempt += 1
         name = job_name(self._account.environment.prefix, submission.data_set, digest, attempt)
         resources = self._resources(submission)
@@ -156,6 +157,8 @@ class ProcessingTarget:
         )
         print_line(f"started {self._jobs.create(request)}")
         print_line("the same command shows its state, and where the data set is")
+        where = f"{name} --env {self._account.environment.name}"
+        print_line(f"temper logs {where} follows it; temper stop {where} stops it")
         return name
 
     def _check(self, submission: ProcessingSubmission) -> None:

@@ -26,7 +26,7 @@ class StageUpdate:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class StageAgreement:
     """Changes after which both registries have the same stages.
 
     Attributes:
@@ -45,7 +45,9 @@ def last_change(record: ModelRecord) -> StageChange:
     return StageChange("none", record.registered_by, record.created)
 
 
-def plan_agreement(records: Sequence[ModelRecord], remotes: Sequence[RemoteVersion]) -> Agreement:
+def plan_agreement(
+    records: Sequence[ModelRecord], remotes: Sequence[RemoteVersion]
+) -> StageAgreement:
     """Return which registry lacks which change; versions with other files are left out.
 
     Of two changes with the same time, the remote one wins. A version that was promoted to
@@ -81,7 +83,7 @@ def plan_agreement(records: Sequence[ModelRecord], remotes: Sequence[RemoteVersi
             here.append(StageUpdate(record, change, conflict))
         if remote.stage != change.stage:
             there.append(StageUpdate(record, change, conflict))
-    return Agreement(_in_order(here), _in_order(there))
+    return StageAgreement(_in_order(here), _in_order(there))
 
 
 def _latest_production(
@@ -110,7 +112,7 @@ def _in_order(updates: list[StageUpdate]) -> tuple[StageUpdate, ...]:
 
 
 def apply_here(
-    agreement: Agreement, store: LocalRegistry, remote: RemoteRegistry
+    agreement: StageAgreement, store: LocalRegistry, remote: RemoteRegistry
 ) -> list[ModelRecord]:
     """Record the changes that the local registry lacks, and return all changed versions.
 
@@ -130,6 +132,6 @@ def apply_here(
     return changed
 
 
-def apply_there(agreement: Agreement, remote: RemoteRegistry) -> list[RemoteVersion]:
+def apply_there(agreement: StageAgreement, remote: RemoteRegistry) -> list[RemoteVersion]:
     """Record the changes that the remote registry lacks, and return the changed versions."""
     return [remote.set_stage(update.record, update.change) for update in agreement.there]

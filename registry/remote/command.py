@@ -15,7 +15,7 @@ from training.console import say
 
 
 def push_model(registry: Path, model: str, remote: RemoteRegistry) -> RemoteVersion:
-    """Copy a version to a remote registry, unless it is there already.
+    """Copy a version to a remote registry, which changes nothing if it exists.
 
     Args:
         registry: Folder of the local registry.

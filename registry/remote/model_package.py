@@ -72,7 +72,7 @@ def create_request(record: ModelRecord, files: PackageFiles) -> dict[str, Any]:
     if unnamed := [form for form in files.forms if not _FORM.fullmatch(form)]:
         raise RegistryError(
             f"{record.id}: {', '.join(unnamed)} cannot name a form in SageMaker: up to 100 "
-            f"letters, digits, '.', '_' and '-'. Rename the file in export/, and register the run again"
+            f"letters, digits, '.', '_' and '-'. Rename the file in export/, and register again"
         )
     main, *others = sorted(files.forms, key=_form_order)
     request: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """SageMaker Model Registry: a version is a package in the environment's model package group.
 
 One group holds all models: it exists with the platform, its resource policy names the accounts that
-read it, and nobody needs the right to create groups. Name and semantic version are in the package's
-metadata, and begin its description.
+read it, and no role needs the right to create groups. Name and semantic version are in the metadata
+of the package, and begin its description.
 
 boto3 sends the requests, not the typed resources of the SageMaker SDK, for the reasons in
 `launch/aws/create_training_job.py`.

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from temper import __version__
-from temper.cli import data, environments, images, jobs, models, platform, quality, registry, runs
+from temper.cli import (
+    data,
+    environments,
+    images,
+    jobs,
+    models,
+    platform,
+    quality,
+    registry,
+    runs,
+    serving,
+    suites,
+)
 from temper.cli.group import CommandGroup
 
 # Plain help texts: with rich markup, `temper --help` would load rich and all it imports.
@@ -41,7 +53,10 @@ def _application(
     """Fine-tune and align language models, here or in your own AWS account."""
 
 
-for _group in (jobs, data, runs, models, quality, registry, platform, images, environments):
+for _group in (
+    *(jobs, data, runs, models, serving, quality, suites),
+    *(registry, platform, images, environments),
+):
     _group.register(app)
 
 

@@ -13,6 +13,7 @@ EXTRAS = {
         *("matplotlib", "mlflow", "jsonschema", "regex", "httpx2", "gguf", "sacrebleu"),
     ),
     "launch": ("boto3", "botocore"),
+    "serve": ("starlette", "uvicorn"),
     "feedback": ("nltk", "networkx"),
     "prepare": ("datatrove", "ftfy", "xxhash", "pycld2", "sklearn"),
 }

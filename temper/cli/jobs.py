@@ -86,7 +86,7 @@ def _plan(
         require("prepare")
         from preparation.command import plan_preparation
 
-        plan_preparation(job, overrides(set_))
+        plan_preparation(job, overrides(set_), out)
         return 0
     from launch.aws.read_object import read_object, read_registry
     from planning.command import print_plan

@@ -26,7 +26,7 @@ TemplateOption = Annotated[
 
 def _evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, a model folder or a Hub id.")
+        str, typer.Argument(metavar="MODEL", help="A run, folder, Hub id or endpoint.")
     ],
     suite: Annotated[
         Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped one.")
@@ -36,7 +36,9 @@ def _evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
     batch_size: Annotated[int, typer.Option(help="Sequences per forward pass.")] = 16,
-    max_cost: Annotated[float | None, typer.Option(help="Cost limit of judges in USD.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Cost limit of judges and endpoints in USD.")
+    ] = None,
 ) -> int:
     """Evaluate a model on a suite, paired with another model.
 
@@ -48,7 +50,7 @@ def _evaluate(
 
 
 def _compare(
-    model: Annotated[str, typer.Argument(metavar="A", help="A run, a model folder or a Hub id.")],
+    model: Annotated[str, typer.Argument(metavar="A", help="A run, folder, Hub id or endpoint.")],
     other: Annotated[str, typer.Argument(metavar="B", help="The model to compare with.")],
     prompts: Annotated[Path, typer.Option(help="File of prompts: JSONL, CSV or Parquet.")],
     judge: Annotated[Path, typer.Option(help="YAML of a judge, or of a rubric and judges.")],
@@ -57,7 +59,9 @@ def _compare(
     plain: Annotated[bool, typer.Option(help="Ask without the chat template.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer.")] = 512,
     batch_size: Annotated[int, typer.Option(help="Sequences per forward pass.")] = 16,
-    max_cost: Annotated[float | None, typer.Option(help="Cost limit of judges in USD.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Cost limit of judges and endpoints in USD.")
+    ] = None,
 ) -> int:
     """Compare the answers of two models by a judge.
 

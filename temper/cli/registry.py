@@ -41,7 +41,7 @@ TrackingOption = Annotated[
         "--tracking-uri", metavar="URI", help="MLflow server; MLFLOW_TRACKING_URI's if omitted."
     ),
 ]
-_DEFAULT = Path("model-registry")
+DEFAULT_REGISTRY = Path("model-registry")
 
 
 def _register(
@@ -62,7 +62,7 @@ def _register(
     to: RemoteOption = None,
     env: EnvironmentOption = None,
     tracking_uri: TrackingOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Register the verified model of a run as a version.
 
@@ -101,7 +101,7 @@ def _push_model(
     to: RemoteOption = None,
     env: EnvironmentOption = None,
     tracking_uri: TrackingOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Copy a registered version to a remote registry.
 
@@ -125,7 +125,7 @@ def _models(
     to: RemoteOption = None,
     env: EnvironmentOption = None,
     tracking_uri: TrackingOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """List the registered models and their stages.
 
@@ -141,7 +141,7 @@ def _models(
 
 
 def _diff_models(
-    first: VersionArgument, second: VersionArgument, registry: RegistryOption = _DEFAULT
+    first: VersionArgument, second: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY
 ) -> int:
     """Compare two registered versions.
 
@@ -162,7 +162,7 @@ def _promote(
     to: RemoteOption = None,
     env: EnvironmentOption = None,
     tracking_uri: TrackingOption = None,
-    registry: RegistryOption = _DEFAULT,
+    registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Change the stage of a registered version.
 
@@ -173,7 +173,7 @@ def _promote(
     return promote_model(registry, model, stage, reason, _remote(to, env, tracking_uri))
 
 
-def _lineage(model: VersionArgument, registry: RegistryOption = _DEFAULT) -> int:
+def _lineage(model: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY) -> int:
     """Show what a registered version was made of."""
     from registry.command import print_lineage
 

@@ -27,6 +27,11 @@ def register(app: typer.Typer) -> None:
     app.command("delete")(_delete)
 
 
+PreparationEnvironment = Annotated[
+    str, typer.Option("--env", help="RUN is a processing job of this environment.")
+]
+
+
 def _status(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="One run in detail; all runs if omitted.")
@@ -59,16 +64,27 @@ def _logs(
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Print the log so far and exit.")
     ] = False,
+    env: PreparationEnvironment = "",
     runs: RunsOption = RUNS,
 ) -> None:
     """Print the log of a run until it ends."""
+    if env:
+        from launch.processing.commands import print_processing_log
+
+        print_processing_log(run, env, follow=not no_follow)
+        return
     from launch.commands import print_logs
 
     print_logs(run, runs, follow=not no_follow)
 
 
-def _stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
+def _stop(run: RunArgument, env: PreparationEnvironment = "", runs: RunsOption = RUNS) -> None:
     """Ask, then make a run save a checkpoint and end."""
+    if env:
+        from launch.processing.commands import stop_processing_job
+
+        stop_processing_job(run, env)
+        return
     from launch.commands import stop_run
 
     stop_run(run, runs)

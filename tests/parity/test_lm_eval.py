@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +17,11 @@ import pytest
 
 from evaluation.command import EvaluateOptions, run_evaluation
 from evaluation.results import EvaluationResult, read_results
+from tests.parity.lm_eval.environment import lm_eval_environment
 from tests.parity.lm_eval.model import make_parity_model
 from training.models.safetensors_io import source_digest
 
 HERE = Path(__file__).parent / "lm_eval"
-ROOT = Path(__file__).parents[2]
-PACKAGE = "lm-eval==0.4.13"
 _NAMES = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
 
 
@@ -99,23 +97,8 @@ def test_texts_of_the_comparison_are_longer_than_the_context(
 def test_metrics_and_log_likelihoods_equal_those_of_lm_eval_itself(
     model: Path, ours: tuple[EvaluationResult, Path], tmp_path: Path
 ) -> None:
-    packages = Path.home() / ".cache/temper/tests" / PACKAGE
-    if not packages.is_dir():
-        install = [sys.executable, "-m", "uv", "pip", "install", "--no-deps", PACKAGE]
-        target = packages.with_name(f".{os.getpid()}-{PACKAGE}")
-        done = subprocess.run(
-            [*install, "--target", str(target)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"{PACKAGE} cannot be installed: {done.stderr.strip()[-300:]}")
-        target.rename(packages)
+    environment = lm_eval_environment(tmp_path)
     out = tmp_path / "reference.json"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)]),
-        "HF_DATASETS_CACHE": str(tmp_path / "datasets"),
-        "HF_HUB_OFFLINE": "1",
-    }
     command = [sys.executable, "-m", "tests.parity.lm_eval.run_lm_eval", str(model), str(out)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False

@@ -30,7 +30,7 @@ from training.models.generate import Generation, sample
 from training.models.locate import explain_missing
 from training.models.tokenizer import load_tokenizer
 
-_NONE = "__base__"
+BASE_NAME = "__base__"
 """PEFT's name for a row without an adapter."""
 
 
@@ -96,28 +96,16 @@ class AdapterServer:
     """
 
     def __init__(self, base: str, adapters: Mapping[str, str], batch_size: int = 16):
-        configs = {name: _config(name, Path(folder)) for name, folder in adapters.items()}
-        _check_kinds(configs)
-        if Path(base).is_dir():
-            for folder in adapters.values():
-                check_base_digest(Path(folder), Path(base))
+        configs = read_adapters(base, adapters)
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(base)
         except Exception as error:
             raise ModelError(explain_missing("model", base, error)) from error
         self.batch_size = batch_size
-        self._mixed_batches = all(_supports_mixed_batches(config) for config in configs.values())
-        for name, folder in adapters.items():
-            if isinstance(model, PeftModel):
-                model.load_adapter(folder, adapter_name=name)
-            else:
-                model = PeftModel.from_pretrained(model, folder, adapter_name=name)
-        # PEFT applies adapters of a mixture's experts (one fused parameter) to an entire batch.
-        if any(isinstance(module, ParamWrapper) for module in model.modules()):
-            self._mixed_batches = False
+        model, self._mixed_batches = with_adapters(model, adapters, configs)
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         # Each adapter's folder has the chat template that it was trained with.
-        sources = {**adapters, _NONE: base}
+        sources = {**adapters, BASE_NAME: base}
         self._tokenizers = {n: load_tokenizer(Model(source=s)) for n, s in sources.items()}
         self._row_tokenizers = {
             n: _row_tokenizer_of(s, self._tokenizers[n]) for n, s in sources.items()
@@ -181,7 +169,7 @@ class AdapterServer:
     ) -> list[Generation]:
         # Greedy decoding (temperature 0) does not use the uniform random numbers.
         uniform = torch.zeros(len(prompts), max_new_tokens, dtype=torch.float64)
-        pad = self._tokenizers[_NONE].pad_token_id
+        pad = self._tokenizers[BASE_NAME].pad_token_id
         with self._active(names):
             return sample(self.model, prompts, uniform, temperature=0, end_ids=ends, pad_id=pad)
 
@@ -191,10 +179,10 @@ class AdapterServer:
         Raises:
             DataError: A request names an unknown adapter.
         """
-        names = [request.adapter or _NONE for request in requests]
+        names = [request.adapter or BASE_NAME for request in requests]
         for name in names:
             if name not in self._row_tokenizers:
-                available = ", ".join(n for n in self._row_tokenizers if n != _NONE)
+                available = ", ".join(n for n in self._row_tokenizers if n != BASE_NAME)
                 raise DataError(f"there is no adapter {name!r}. Choose from {available}, or none")
         order = list(range(len(names)))
         groups = [order]
@@ -215,10 +203,48 @@ class AdapterServer:
                 yield
             return
         (name,) = set(names)
-        if name != _NONE:
+        if name != BASE_NAME:
             self.model.set_adapter(name)
-        with self.model.disable_adapter() if name == _NONE else nullcontext():
+        with self.model.disable_adapter() if name == BASE_NAME else nullcontext():
             yield
+
+
+def read_adapters(base: str, adapters: Mapping[str, str]) -> dict[str, PeftConfig]:
+    """Return the configurations of adapters, after checking them against each other and the base.
+
+    Args:
+        base: Folder or Hub id of the base model.
+        adapters: Folders of the adapters, by name.
+
+    Raises:
+        ModelError: One cannot be read, is for another base, or of a different kind.
+    """
+    configs = {name: _config(name, Path(folder)) for name, folder in adapters.items()}
+    _check_kinds(configs)
+    if Path(base).is_dir():
+        for folder in adapters.values():
+            check_base_digest(Path(folder), Path(base))
+    return configs
+
+
+def with_adapters(
+    model: Any, adapters: Mapping[str, str], configs: Mapping[str, PeftConfig]
+) -> tuple[Any, bool]:
+    """Return a model with adapters, and whether a batch can mix them.
+
+    Args:
+        model: The base model.
+        adapters: Folders of the adapters, by name.
+        configs: Their configurations.
+    """
+    for name, folder in adapters.items():
+        if isinstance(model, PeftModel):
+            model.load_adapter(folder, adapter_name=name)
+        else:
+            model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    # PEFT applies adapters of a mixture's experts (one fused parameter) to an entire batch.
+    fused = any(isinstance(module, ParamWrapper) for module in model.modules())
+    return model, not fused and all(map(_supports_mixed_batches, configs.values()))
 
 
 def _config(name: str, folder: Path) -> PeftConfig:

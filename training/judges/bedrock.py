@@ -33,10 +33,8 @@ def build(section: BedrockJudge, context: JudgeContext) -> HttpJudge:
     Raises:
         RunError: Neither AWS credentials nor a Bedrock API key are available.
     """
-    auth = _auth(section, context)
-    base = section.url or f"https://bedrock-runtime.{section.region}.amazonaws.com"
-    # A model may be an ARN with slashes, which have to be escaped in the path.
-    address = f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
+    auth = converse_auth(section, context)
+    base, address = converse_addresses(section)
 
     def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
         try:
@@ -47,6 +45,13 @@ def build(section: BedrockJudge, context: JudgeContext) -> HttpJudge:
         return parse_converse(response.json())
 
     return HttpJudge(section, context, address=base, identity=base, call=call)
+
+
+def converse_addresses(section: BedrockJudge) -> tuple[str, str]:
+    """Return the address of the service and that of a model's Converse calls."""
+    base = section.url or f"https://bedrock-runtime.{section.region}.amazonaws.com"
+    # A model may be an ARN with slashes, which have to be escaped in the path.
+    return base, f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
 
 
 class _BearerAuth(httpx2.Auth):
@@ -63,7 +68,12 @@ class _BearerAuth(httpx2.Auth):
         yield request
 
 
-def _auth(section: BedrockJudge, context: JudgeContext) -> httpx2.Auth:
+def converse_auth(section: BedrockJudge, context: JudgeContext) -> httpx2.Auth:
+    """Return the authentication of Converse calls.
+
+    Raises:
+        RunError: Neither AWS credentials nor a Bedrock API key are available.
+    """
     if key := os.environ.get(_API_KEY):
         return _BearerAuth(key)
     try:

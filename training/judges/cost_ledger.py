@@ -70,10 +70,15 @@ class CostLedger:
     @property
     def spent(self) -> dict[str, Any]:
         """Calls, tokens and USD that all processes of this run have spent so far."""
-        return {k: v for k, v in self._read_account().items() if k != "reserved_usd"}
+        return {k: v for k, v in self._read_account().items() if k in _NOTHING_SPENT}
+
+    @property
+    def spent_usd_of_role(self) -> float:
+        """Part of the USD that calls in this role have cost."""
+        return float(self._read_account()["usd_by_role"].get(self._role, 0.0))
 
     def _read_account(self) -> dict[str, Any]:
-        account: dict[str, Any] = {**_NOTHING_SPENT, "reserved_usd": {}}
+        account: dict[str, Any] = {**_NOTHING_SPENT, "reserved_usd": {}, "usd_by_role": {}}
         if self._account_path.exists():
             account |= json.loads(self._account_path.read_text())
         return account
@@ -123,19 +128,20 @@ class CostLedger:
         tokens = characters / _CHARACTERS_PER_TOKEN
         return (tokens * self._price.input + self._max_reply_tokens * self._price.output) / 1e6
 
-    def settle(self, reserved_usd: float, key: str, reply: JudgeReply | None) -> None:
+    def settle(self, reserved_usd: float, key: str | None, reply: JudgeReply | None) -> None:
         """Release the reservation of a call, cache its reply and add its real cost.
 
         Args:
             reserved_usd: Amount that `reserve` returned.
-            key: Cache key of the question.
+            key: Cache key of the question; None if its reply is not to be cached.
             reply: Reply to the call; None if the call failed.
         """
         with self._account() as account:
             account["reserved_usd"][self._rank] -= reserved_usd
             if reply is None:
                 return
-            self._replies.put(key, reply)
+            if key is not None and not reply.too_long:
+                self._replies.put(key, reply)
             account["calls"] += 1
             account["input_tokens"] += reply.input_tokens
             account["output_tokens"] += reply.output_tokens
@@ -143,8 +149,21 @@ class CostLedger:
                 cost = reply.input_tokens * self._price.input
                 cost += reply.output_tokens * self._price.output
                 account["usd"] += cost / 1e6
+                roles = account["usd_by_role"]
+                roles[self._role] = roles.get(self._role, 0.0) + cost / 1e6
 
 
 def count_characters(question: Sequence[dict[str, Any]]) -> int:
     """Return the number of characters in a conversation."""
     return sum(len(str(message.get("content", ""))) for message in question)
+
+
+def read_spent(folder: Path) -> dict[str, Any]:
+    """Return the calls, tokens and USD that all processes of a run have spent; empty if none.
+
+    Args:
+        folder: Run folder.
+    """
+    path = folder / SPENT
+    account: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {k: account[k] for k in _NOTHING_SPENT} if account.get("calls") else {}

@@ -1,8 +1,8 @@
-"""Judges behind an HTTP endpoint: concurrent calls with rate limit, retries, cache and cost limit.
+"""Models behind an HTTP endpoint: concurrent calls with rate limit, retries, cache and cost limit.
 
 Each question is looked up in the cache; only a miss is called, after its highest possible cost was
-reserved. The protocol of the endpoint is in the `Call` that a judge passes in (`openai.py`,
-`bedrock.py`).
+reserved. The protocol of the endpoint is in the `Call` that is passed in (`openai.py`,
+`bedrock.py`). A judge is asked conversations; `evaluation/models` asks requests of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx2
 
@@ -31,36 +31,47 @@ from training.judges.retries import (
     retry_delay_s,
 )
 
-__all__ = ["HttpJudge", "UnreadableError", "read_api_key", "reply_cache_folder"]
+__all__ = ["EndpointClient", "HttpJudge", "UnreadableError", "read_api_key", "reply_cache_folder"]
 
-Call = Callable[[httpx2.Client, list[Message]], JudgeReply]
+Question = TypeVar("Question")
+"""Question to an endpoint: a JSON value, such as a conversation."""
+Call = Callable[[httpx2.Client, Question], JudgeReply]
 """Performs one call; raises `httpx2.HTTPError` if it fails."""
-OnReply = Callable[[list[Message], JudgeReply], None]
-"""Called with a conversation and its reply."""
+OnReply = Callable[[Question, JudgeReply], None]
+"""Called with a question and its reply."""
 
 
-class HttpJudge:
-    """Judge that is called over HTTP.
+class EndpointClient(Generic[Question]):
+    """Client of a model that is called over HTTP.
 
     Args:
-        section: The job's section.
+        section: Section of the endpoint.
         context: Resources of the run.
         address: Address of the endpoint, for messages.
         identity: What determines a reply in addition to the question and the settings.
         call: Performs one call.
+        characters: Returns the length of a question, by which its highest cost is estimated.
 
     Raises:
-        RunError: A cost limit is set, but the price of the judge is not.
+        RunError: A cost limit is set, but the price of the endpoint is not.
     """
 
     def __init__(
-        self, section: Endpoint, context: JudgeContext, *, address: str, identity: Any, call: Call
+        self,
+        section: Endpoint,
+        context: JudgeContext,
+        *,
+        address: str,
+        identity: Any,
+        call: Call[Question],
+        characters: Callable[[Question], int],
     ):
         self.role = context.role
         self._section = section
         self._display_name = f"the {context.role} at {address}"
         self._identity = [identity, section.model, section.temperature, section.max_new_tokens]
         self._call = call
+        self._characters = characters
         self._client = httpx2.Client(timeout=section.timeout)
         self._rate_limiter = RateLimiter(section.calls_per_minute)
         self.ledger = CostLedger(
@@ -79,15 +90,7 @@ class HttpJudge:
                 f"tokens (0 for a {context.role} of your own)"
             )
 
-    def replies(self, questions: Sequence[list[Message]]) -> list[str]:
-        """Return the text of the reply to each conversation.
-
-        Raises:
-            RunError: The endpoint cannot be reached, or the cost limit is reached.
-        """
-        return [reply.text for reply in self.generate_replies(questions)]
-
-    def uncached(self, questions: Sequence[list[Message]]) -> list[list[Message]]:
+    def uncached(self, questions: Sequence[Question]) -> list[Question]:
         """Return the questions without a cached reply, each once."""
         by_key = {reply_key(self._identity, question): question for question in questions}
         return [
@@ -95,13 +98,13 @@ class HttpJudge:
         ]
 
     def generate_replies(
-        self, questions: Sequence[list[Message]], on_reply: OnReply | None = None
+        self, questions: Sequence[Question], on_reply: OnReply[Question] | None = None
     ) -> list[JudgeReply]:
-        """Return the reply to each conversation and whether it was truncated.
+        """Return the reply to each question and whether it was truncated.
 
         Args:
-            questions: Conversations.
-            on_reply: Called once for each distinct conversation as soon as its reply is known, in
+            questions: The questions.
+            on_reply: Called once for each distinct question as soon as its reply is known, in
                 several threads; also if another call fails.
 
         Raises:
@@ -133,16 +136,24 @@ class HttpJudge:
         """Return the highest possible cost of this many questions of this length each, in USD."""
         return questions * self.ledger.max_usd(characters)
 
+    def call_uncached(self, question: Question) -> JudgeReply:
+        """Return the reply to a question; the cache is neither read nor written.
+
+        Raises:
+            RunError: The endpoint cannot be reached, or the cost limit is reached.
+        """
+        return self._paid_reply(None, question, StopEvent())
+
     def _reply(
-        self, key: str, question: list[Message], stop: StopEvent, on_reply: OnReply | None
+        self, key: str, question: Question, stop: StopEvent, on_reply: OnReply[Question] | None
     ) -> JudgeReply:
         reply = self.ledger.cached_reply(key) or self._paid_reply(key, question, stop)
         if on_reply is not None:
             on_reply(question, reply)
         return reply
 
-    def _paid_reply(self, key: str, question: list[Message], stop: StopEvent) -> JudgeReply:
-        reserved = self.ledger.reserve(count_characters(question))
+    def _paid_reply(self, key: str | None, question: Question, stop: StopEvent) -> JudgeReply:
+        reserved = self.ledger.reserve(self._characters(question))
         reply: JudgeReply | None = None
         try:
             reply = self._call_with_retries(question, stop)
@@ -150,7 +161,7 @@ class HttpJudge:
             self.ledger.settle(reserved, key, reply)
         return reply
 
-    def _call_with_retries(self, question: list[Message], stop: StopEvent) -> JudgeReply:
+    def _call_with_retries(self, question: Question, stop: StopEvent) -> JudgeReply:
         for attempt in range(self._section.retries + 1):
             if stop.is_set():
                 break
@@ -177,6 +188,47 @@ class HttpJudge:
                 )
             ) from last_error
         raise stop.error or RunError(f"{self._display_name} was not called: the batch was stopped")
+
+
+class HttpJudge(EndpointClient[list[Message]]):
+    """Judge that is called over HTTP.
+
+    Args:
+        section: The job's section.
+        context: Resources of the run.
+        address: Address of the endpoint, for messages.
+        identity: What determines a reply in addition to the question and the settings.
+        call: Performs one call.
+
+    Raises:
+        RunError: A cost limit is set, but the price of the judge is not.
+    """
+
+    def __init__(
+        self,
+        section: Endpoint,
+        context: JudgeContext,
+        *,
+        address: str,
+        identity: Any,
+        call: Call[list[Message]],
+    ):
+        super().__init__(
+            section,
+            context,
+            address=address,
+            identity=identity,
+            call=call,
+            characters=count_characters,
+        )
+
+    def replies(self, questions: Sequence[list[Message]]) -> list[str]:
+        """Return the text of the reply to each conversation.
+
+        Raises:
+            RunError: The endpoint cannot be reached, or the cost limit is reached.
+        """
+        return [reply.text for reply in self.generate_replies(questions)]
 
 
 def reply_cache_folder(context: JudgeContext) -> Path:

@@ -20,9 +20,7 @@ def build(section: OpenAiJudge, context: JudgeContext) -> HttpJudge:
     Raises:
         RunError: The environment variable of its API key is not set.
     """
-    headers = {}
-    if section.api_key_env:
-        headers["Authorization"] = f"Bearer {read_api_key(section.api_key_env, context)}"
+    headers = auth_headers(section, context)
     address = f"{section.url.rstrip('/')}/chat/completions"
 
     def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
@@ -37,6 +35,17 @@ def build(section: OpenAiJudge, context: JudgeContext) -> HttpJudge:
         return parse_response(response)
 
     return HttpJudge(section, context, address=section.url, identity=section.url, call=call)
+
+
+def auth_headers(section: OpenAiJudge, context: JudgeContext) -> dict[str, str]:
+    """Return the headers of a call that carry its API key, if it needs one.
+
+    Raises:
+        RunError: The environment variable of the key is not set.
+    """
+    if not section.api_key_env:
+        return {}
+    return {"Authorization": f"Bearer {read_api_key(section.api_key_env, context)}"}
 
 
 def parse_response(response: httpx2.Response) -> JudgeReply:

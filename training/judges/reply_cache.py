@@ -20,12 +20,15 @@ class JudgeReply:
         input_tokens: Prompt tokens, as the endpoint counts them.
         output_tokens: Generated tokens, as the endpoint counts them.
         truncated: True if the reply ended at the token limit.
+        too_long: True if the question did not fit the model's context; such a reply has no text
+            and is not cached, since the context may be larger the next time.
     """
 
     text: str
     input_tokens: int = 0
     output_tokens: int = 0
     truncated: bool = False
+    too_long: bool = False
 
 
 class ReplyCache:

@@ -133,6 +133,7 @@ LOCAL = (
     "bench-preferences",
     "bench-prepare",
     "bias",
+    "chat",
     "check",
     "check-job",
     "compare",
@@ -142,6 +143,7 @@ LOCAL = (
     "evaluate",
     "execution-policies",
     "export",
+    "export-suite",
     "feedback",
     "idle-cost",
     "import",
@@ -152,6 +154,7 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
+    "serve",
     "synth",
     "test",
     "test-infra",
@@ -172,7 +175,6 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
                 ON_PROCESSING_CREATION,
             ),
             ("sagemaker:DescribeProcessingJob", OUR_PROCESSING, {}),
-            ("sagemaker:StopProcessingJob", OUR_PROCESSING, {}),
             ("iam:PassRole", ROLE + "{role:Processing}", TO_SAGEMAKER),
             ("s3:PutObject", "{data}/uploads/prepare/a/job.yaml", {}),
             ("s3:GetObject", "{data}/prepared/a/.building-b/plan.json", {}),
@@ -206,8 +208,28 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             ("s3:GetObject", "{runs}/runs/a/1/job/job.yaml", {}),
         ),
     ),
-    "logs": (ENGINEER, _LOG),
-    "stop": (ENGINEER, (_DESCRIBE, ("sagemaker:StopTrainingJob", OUR_JOB, {}))),
+    "logs": (
+        ENGINEER,
+        (
+            *_LOG,
+            ("sagemaker:DescribeProcessingJob", OUR_PROCESSING, {}),
+            ("logs:DescribeLogStreams", LOGS + "/aws/sagemaker/ProcessingJobs", {}),
+            (
+                "logs:GetLogEvents",
+                LOGS + "/aws/sagemaker/ProcessingJobs:log-stream:temper-all-a/algo-1-1760000000",
+                {},
+            ),
+        ),
+    ),
+    "stop": (
+        ENGINEER,
+        (
+            _DESCRIBE,
+            ("sagemaker:StopTrainingJob", OUR_JOB, {}),
+            ("sagemaker:DescribeProcessingJob", OUR_PROCESSING, {}),
+            ("sagemaker:StopProcessingJob", OUR_PROCESSING, {}),
+        ),
+    ),
     "fetch": (
         ENGINEER,
         (

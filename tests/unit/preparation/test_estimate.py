@@ -76,6 +76,16 @@ def test_plan_prints_the_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "on 3 cores" in out
 
 
+def test_plan_is_written_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "plan.json"
+    assert main(["plan", str(written(tmp_path)), "--out", str(file)]) == 0
+    facts = json.loads(file.read_text())
+    assert f"about {facts['rows']:,} rows" in capsys.readouterr().out
+    assert facts["seconds"] == pytest.approx(facts["core_seconds"])  # one unit
+    assert main(["plan", str(written(tmp_path)), "--out", str(tmp_path / "no" / "plan.json")]) == 2
+    assert "--out: cannot be written: No such file or directory" in capsys.readouterr().err
+
+
 def test_result_elsewhere_has_the_same_digest(tmp_path: Path) -> None:
     make_tiny_model(tmp_path / "model")
     steps = [{"step": "secrets"}, *with_files(tmp_path), {"step": "duplicates"}]

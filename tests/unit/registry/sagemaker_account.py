@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -23,6 +24,12 @@ from tests.unit.launch.fake_accounts import DEV, VALUES
 
 GROUP = "temper-dev-models"
 BUCKET = VALUES["buckets/models"]
+
+
+@cache
+def _client(service: str) -> Any:
+    """Return a client; moto also answers those that were made before it started."""
+    return boto3.Session("test", "test", region_name="us-east-1").client(service)
 
 
 @contextmanager
@@ -58,10 +65,12 @@ def emulated_registry() -> Iterator[SageMakerRegistry]:
         patch.object(SageMakerModelBackend, "update_model_package", update_given),
         mock_aws(),
     ):
-        session = boto3.Session("test", "test", region_name="us-east-1")
-        client, s3 = session.client("sagemaker"), session.client("s3")
+        client, s3, kms, ssm = map(_client, ("sagemaker", "s3", "kms", "ssm"))
         client.create_model_package_group(ModelPackageGroupName=GROUP)
         s3.create_bucket(Bucket=BUCKET)
-        key = session.client("kms").create_key()["KeyMetadata"]["Arn"]
-        platform = PlatformParameters(DEV, {**VALUES, "keys/models": key})
+        key = kms.create_key()["KeyMetadata"]["Arn"]
+        values = {**VALUES, "keys/models": key}
+        for name, value in values.items():
+            ssm.put_parameter(Name=f"/{DEV.prefix}/{name}", Value=value, Type="String")
+        platform = PlatformParameters(DEV, values)
         yield SageMakerRegistry(platform, client, s3)

@@ -84,11 +84,15 @@ def test_pushing_twice_sends_nothing_again(tmp_path: Path, remote: SageMakerRegi
     record, store = registered(tmp_path), LocalRegistry(tmp_path / "registry")
     first = remote.push(record, store)
     sent: list[str] = []
+
+    def note(model: Any, **_: Any) -> None:
+        sent.append(model.name)
+
     for client in (remote._client, remote._files.s3):
-        client.meta.events.register(
-            "before-call.*.*", lambda model, **_: sent.append(model.name), unique_id="sent"
-        )
+        client.meta.events.register("before-call.*.*", note)
     assert remote.push(record, store) == first
+    for client in (remote._client, remote._files.s3):
+        client.meta.events.unregister("before-call.*.*", note)
     assert set(sent) == {"ListModelPackages", "DescribeModelPackage", "HeadObject"}
 
 

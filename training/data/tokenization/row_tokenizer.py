@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -355,15 +355,21 @@ class RowTokenizer:
             ends |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
         return sorted(ends)
 
-    def prompt_ids(self, prompt: str | list[Message]) -> list[int]:
+    def prompt_ids(
+        self, prompt: str | list[Message], tools: list[dict[str, Any]] | None = None
+    ) -> list[int]:
         """Return the ids of `prompt`, text or messages, exactly as in training.
+
+        Args:
+            prompt: Text or messages.
+            tools: Tools that the model may call, as JSON schemas.
 
         Raises:
             DataError: The prompt is a conversation, and there is no chat template, or the template
                 omits a part of it.
         """
         try:
-            opening = self.renderer.render_prompt(prompt)
+            opening = self.renderer.render_prompt(prompt, tools)
         except RowError as fault:
             raise DataError(f"the prompt cannot be rendered: {fault}") from None
         ids = self._without_bos(self.encoder.encode([opening])[0][0])

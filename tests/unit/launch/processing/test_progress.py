@@ -99,12 +99,15 @@ def test_processing_jobs_are_listed_with_the_reason_of_a_failure() -> None:
             "CreationTime": datetime.datetime(2026, 1, 1), "ProcessingJobStatus": status, **more,
         }
         for name, status, more in (
-            ("dev-prepare-b-1", "InProgress", {}),
             ("dev-prepare-a-1", "Failed", {"ExitMessage": "disk full\nmore"}),
+            ("dev-prepare-b-1", "InProgress", {}),
         )
     ]  # fmt: skip
     with Stubber(sagemaker) as stub:
-        stub.add_response("list_processing_jobs", {"ProcessingJobSummaries": jobs})
+        pages = [{"ProcessingJobSummaries": jobs[:1], "NextToken": "t"}]
+        pages.append({"ProcessingJobSummaries": jobs[1:]})
+        for page in pages:
+            stub.add_response("list_processing_jobs", page)
         first, second = processing_jobs(sagemaker, "dev")
     assert (first.name, first.state, first.detail) == ("dev-prepare-a-1", "Failed", "disk full")
     assert second.line() == f"{'dev-prepare-b-1':<28} InProgress"

@@ -1,0 +1,131 @@
+"""Command `temper serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import sys
+from dataclasses import dataclass
+
+from training.errors import TemperError
+
+_LOCAL = "localhost"
+
+
+class ServeError(TemperError):
+    """A server that cannot be started as requested."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of `temper serve`.
+
+    Attributes:
+        model: Run, folder or Hub id.
+        name: Name by which requests mean the model; None for what `model` says.
+        adapters: `name=folder` of each further adapter.
+        engine: `auto` or `transformers`.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        api_key: Key that requests must present.
+        max_running: Most answers in progress at the same time.
+        max_waiting: Most requests that wait.
+        max_context: Longest prompt and answer together; None for what the model allows.
+        timeout: Seconds after which a request ends in an error.
+    """
+
+    model: str
+    name: str | None = None
+    adapters: tuple[str, ...] = ()
+    engine: str = "auto"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    max_running: int = 32
+    max_waiting: int = 256
+    max_context: int | None = None
+    timeout: float = 600.0
+
+
+def run_server(options: ServeOptions) -> int:
+    """Serve a model until the process is told to stop.
+
+    Raises:
+        ServeError: The options cannot be used, or the port is taken.
+        ModelError: The model cannot be loaded.
+    """
+    adapters = check_options(options)
+    _require_packages()
+    from serving.http.server import bind, serve
+
+    listener = bind(options.host, options.port)
+    sys.stderr.write(f"loading {options.model} …\n")
+    from serving.model import load_served_model
+    from training.quiet import quiet
+
+    quiet()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    served = load_served_model(options.name or options.model, options.model, adapters)
+    return serve(served.with_context(options.max_context), options, listener)
+
+
+def check_options(options: ServeOptions) -> dict[str, str]:
+    """Return the folder of each adapter by its name, after checking all options.
+
+    Raises:
+        ServeError: Some cannot be used; names all of them.
+    """
+    adapters, problems = _adapters(options)
+    limits = (
+        ("--max-running", options.max_running, 1),
+        ("--max-waiting", options.max_waiting, 0),
+        ("--max-context", options.max_context, 2),
+    )
+    problems += [
+        f"{name} {value}: at least {least}"
+        for name, value, least in limits
+        if value is not None and value < least
+    ]
+    if options.engine not in {"auto", "transformers"}:
+        problems.append(f"--engine {options.engine}: write auto or transformers")
+    if not 0 <= options.port <= 65535:
+        problems.append(f"--port {options.port}: a port is from 0 to 65535")
+    if not options.timeout > 0:
+        problems.append(f"--timeout {options.timeout:g}: more than 0 seconds")
+    if not options.api_key and not _is_loopback(options.host):
+        problems.append(
+            f"--host {options.host} can be reached from other machines, which needs a key: set "
+            f"TEMPER_API_KEY or --api-key"
+        )
+    if problems:
+        raise ServeError("\n".join(problems))
+    return adapters
+
+
+def _adapters(options: ServeOptions) -> tuple[dict[str, str], list[str]]:
+    """Return the folder of each adapter by its name, and what is wrong with them."""
+    problems: list[str] = []
+    adapters: dict[str, str] = {}
+    for pair in options.adapters:
+        name, _, folder = pair.partition("=")
+        if not (name and folder):
+            problems.append(f"--adapter {pair}: write NAME=FOLDER")
+        elif name in adapters or name == (options.name or options.model):
+            problems.append(f"--adapter {pair}: the name {name} is taken")
+        adapters[name] = folder
+    return adapters, problems
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == _LOCAL or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _require_packages() -> None:
+    """Import the server's packages before anything heavy is loaded."""
+    import starlette  # noqa: F401
+    import uvicorn  # noqa: F401

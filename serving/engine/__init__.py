@@ -1,0 +1,1 @@
+"""Engine that answers many requests at once with one model in memory."""

@@ -1,0 +1,230 @@
+"""Continuous batching: a thread that reads new prompts and adds a token to every answer in turn.
+
+A prompt is read in parts, between which the answers in progress continue. A request that has ended
+leaves its place to the next one at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from serving.engine.executor import Executor, NextTokens, PromptPart, SlotMove
+from serving.engine.requests import GenerationRequest
+from serving.engine.sampling import TokenLogProb, choose_tokens, log_probs_of
+from serving.engine.sequence import RunningSequence
+
+logger = logging.getLogger(__name__)
+TIMED_OUT = "the request timed out"
+_JOIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """Limits of the engine.
+
+    Attributes:
+        max_running: Most answers in progress at the same time.
+        prompt_chunk: Tokens of a prompt that are read between two steps of the answers.
+    """
+
+    max_running: int = 32
+    prompt_chunk: int = 512
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """Load of the engine.
+
+    Attributes:
+        running: Answers in progress.
+        waiting: Requests that wait for a place.
+        cached_tokens: Tokens in the cache.
+    """
+
+    running: int
+    waiting: int
+    cached_tokens: int
+
+
+class Engine:
+    """Engine that answers requests in a thread of its own.
+
+    Args:
+        executor: Forward passes of the model.
+        tokenizers: Tokenizer that decodes answers, by adapter; None for the model itself.
+        end_ids: Tokens that end an answer, likewise.
+        limits: Limits.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        tokenizers: dict[str | None, Any],
+        end_ids: dict[str | None, frozenset[int]],
+        limits: EngineLimits,
+    ):
+        self._executor, self._tokenizers, self._end_ids = executor, tokenizers, end_ids
+        self._limits = limits
+        self._waiting: deque[GenerationRequest] = deque()
+        self._running: list[RunningSequence] = []  # the place in the list is the slot
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; requests that are not answered end in an error."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(_JOIN_SECONDS)
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Queue a request."""
+        with self._changed:
+            self._waiting.append(request)
+            self._changed.notify()
+
+    def cancel(self, request: GenerationRequest) -> None:
+        """End a request whose client has gone, before the next step."""
+        request.cancelled = True
+        with self._changed:
+            self._changed.notify()
+
+    @property
+    def load(self) -> EngineLoad:
+        """Current load."""
+        running = list(self._running)
+        cached = sum(sequence.cached for sequence in running)
+        return EngineLoad(len(running), len(self._waiting), cached)
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while self._admit():
+            try:
+                self._read_prompts()
+                self._step()
+            except Exception as error:
+                # Whatever broke the step (most likely memory), the next requests may succeed.
+                logger.exception("A step of the engine failed")
+                for sequence in self._running:
+                    if not sequence.finished:
+                        sequence.end("error", f"the engine failed: {type(error).__name__}: {error}")
+            self._release()
+        for sequence in self._running:
+            sequence.end("error", "the server is stopping")
+        for request in self._waiting:
+            self._sequence(request).end("error", "the server is stopping")
+
+    def _admit(self) -> bool:
+        """Give places to waiting requests, and return False when the engine stops."""
+        with self._changed:
+            while not (self._running or self._waiting or self._stopping):
+                self._changed.wait()
+            self._drop_waiting()
+            while self._waiting and len(self._running) < self._limits.max_running:
+                self._running.append(self._sequence(self._waiting.popleft()))
+            return not self._stopping
+
+    def _drop_waiting(self) -> None:
+        """End waiting requests that were cancelled or have waited too long."""
+        now = time.monotonic()
+        for request in list(self._waiting):
+            late = request.deadline is not None and now > request.deadline
+            if request.cancelled or late:
+                self._waiting.remove(request)
+                if request.cancelled:
+                    self._sequence(request).end("cancelled")
+                else:
+                    self._sequence(request).end("error", TIMED_OUT)
+
+    def _sequence(self, request: GenerationRequest) -> RunningSequence:
+        name = request.adapter
+        return RunningSequence(request, self._tokenizers[name], self._end_ids[name])
+
+    def _read_prompts(self) -> None:
+        """Read parts of prompts, as many tokens as a step may wait for."""
+        budget = self._limits.prompt_chunk
+        for slot, sequence in enumerate(self._running):
+            while sequence.reading and budget > 0 and not sequence.request.cancelled:
+                budget -= self._read(slot, sequence, budget)
+
+    def _read(self, slot: int, sequence: RunningSequence, size: int) -> int:
+        """Read a part of a prompt, and begin the answer when the prompt has been read.
+
+        Returns:
+            Number of tokens that were read.
+        """
+        chunk = sequence.next_chunk(size)
+        settings = sequence.request.settings
+        scored = settings.prompt_log_probs is not None
+        adapter = sequence.request.adapter
+        logits = self._executor.read(PromptPart(slot, chunk, sequence.cached, adapter, scored))
+        sequence.add_prompt_logits(logits, chunk)
+        sequence.cached += len(chunk)
+        if not sequence.reading:
+            if settings.max_tokens:
+                self._add_tokens([sequence], logits[-1:])
+            else:
+                sequence.end("length")
+        return len(chunk)
+
+    def _step(self) -> None:
+        """Add a token to every answer in progress."""
+        self._release()
+        slots = [slot for slot, sequence in enumerate(self._running) if not sequence.reading]
+        if not slots:
+            return
+        writing = [self._running[slot] for slot in slots]
+        tokens = NextTokens(
+            slots,
+            [sequence.tokens[-1] for sequence in writing],
+            [sequence.cached for sequence in writing],
+            [sequence.request.adapter for sequence in writing],
+        )
+        logits = self._executor.step(tokens)
+        for sequence in writing:
+            sequence.cached += 1
+        self._add_tokens(writing, logits)
+
+    def _add_tokens(self, sequences: list[RunningSequence], logits: Any) -> None:
+        tokens = choose_tokens(
+            logits,
+            [sequence.request.settings.sampling for sequence in sequences],
+            [sequence.random for sequence in sequences],
+        )
+        for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
+            top = sequence.request.settings.log_probs
+            found: tuple[TokenLogProb, ...] = ()
+            if top is not None:
+                found = tuple(log_probs_of(logits[row : row + 1], [token], top))
+            sequence.add(token, found)
+
+    def _release(self) -> None:
+        """Remove sequences that have ended, and give their slots to the last ones."""
+        slot = 0
+        while slot < len(self._running):
+            sequence = self._running[slot]
+            if sequence.request.cancelled and not sequence.finished:
+                sequence.end("cancelled")
+            elif not sequence.finished and sequence.expired():
+                sequence.end("error", TIMED_OUT)
+            if not sequence.finished:
+                slot += 1
+                continue
+            last = self._running.pop()
+            if last is not sequence:
+                self._executor.move(SlotMove(len(self._running), slot, last.cached))
+                self._running[slot] = last

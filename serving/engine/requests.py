@@ -1,0 +1,78 @@
+"""Requests to the engine, and what it reports about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from serving.engine.sampling import SamplingSettings, TokenLogProb
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """Settings of an answer.
+
+    Attributes:
+        max_tokens: Longest answer, in tokens; 0 to read the prompt only.
+        sampling: Settings by which its tokens are chosen.
+        stop: Texts that end it.
+        ignore_end: Whether it continues after a token that ends answers.
+        log_probs: Number of most likely tokens to report at each place; None to report nothing.
+        prompt_log_probs: The same, for the tokens of the prompt.
+    """
+
+    max_tokens: int
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    stop: tuple[str, ...] = ()
+    ignore_end: bool = False
+    log_probs: int | None = None
+    prompt_log_probs: int | None = None
+
+
+@dataclass(frozen=True)
+class AnswerPart:
+    """Part of an answer: what one step of the engine adds.
+
+    Attributes:
+        text: Text that is added.
+        tokens: Tokens that are added.
+        log_probs: Log-probability of each, if they were requested.
+        prompt_log_probs: Log-probability of each token of the prompt but the first, with the first
+            part of an answer, if they were requested.
+        finish_reason: Why the answer has ended; None while it continues.
+        error: What went wrong, if the answer ended in an error.
+    """
+
+    text: str = ""
+    tokens: tuple[int, ...] = ()
+    log_probs: tuple[TokenLogProb, ...] = ()
+    prompt_log_probs: tuple[TokenLogProb, ...] = ()
+    finish_reason: FinishReason | None = None
+    error: str = ""
+
+
+@dataclass(eq=False)
+class GenerationRequest:
+    """Prompt to be answered.
+
+    Attributes:
+        prompt: Token ids of the prompt.
+        settings: Settings of the answer.
+        deliver: Called with each part, from the engine's thread.
+        adapter: Name of the adapter; None for the model itself.
+        deadline: Time on the monotonic clock at which the answer ends in an error.
+        arrived: Time at which it arrived.
+        cancelled: Set by whoever no longer wants the answer.
+    """
+
+    prompt: list[int]
+    settings: AnswerSettings
+    deliver: Callable[[AnswerPart], None]
+    adapter: str | None = None
+    deadline: float | None = None
+    arrived: float = field(default_factory=time.monotonic)
+    cancelled: bool = False

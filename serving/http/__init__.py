@@ -1,0 +1,1 @@
+"""HTTP server: OpenAI's protocol, SageMaker's contract, metrics."""

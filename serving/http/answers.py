@@ -1,0 +1,122 @@
+"""Answers of the engine's thread, awaited in the server's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from serving.engine.engine import TIMED_OUT, Engine
+from serving.engine.requests import AnswerPart, GenerationRequest
+from serving.errors import RequestError
+from serving.http.metrics import ServingMetrics
+from serving.protocol.prepared import PreparedRequest
+
+_RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """Limits of requests.
+
+    Attributes:
+        max_requests: Most answers that are in progress or wait.
+        timeout: Seconds after which a request ends in an error.
+    """
+
+    max_requests: int
+    timeout: float
+
+
+class AnswerService:
+    """Answers to prepared requests.
+
+    Args:
+        engine: The engine.
+        metrics: Metrics of the server.
+        limits: Limits of requests.
+    """
+
+    def __init__(self, engine: Engine, metrics: ServingMetrics, limits: RequestLimits):
+        self.engine, self.metrics, self.limits = engine, metrics, limits
+        self._active = 0
+
+    async def stream(
+        self, prepared: PreparedRequest
+    ) -> AsyncGenerator[tuple[int, AnswerPart], None]:
+        """Yield each part of the answers with the number of its answer.
+
+        An iterator that is closed early ends the work of the engine.
+
+        Raises:
+            RequestError: The server has too many requests, the time is over, or the engine failed.
+        """
+        count = len(prepared.answers)
+        if self._active + count > self.limits.max_requests:
+            raise RequestError(
+                f"the server has {self._active} answers in progress or waiting, of at most "
+                f"{self.limits.max_requests}, and the request asks for {count}. Try again later",
+                429,
+                retry_after=_RETRY_SECONDS,
+            )
+        loop = asyncio.get_running_loop()
+        parts: asyncio.Queue[tuple[int, AnswerPart]] = asyncio.Queue()
+        deadline = time.monotonic() + self.limits.timeout
+
+        def receiver(index: int) -> GenerationRequest:
+            def deliver(part: AnswerPart) -> None:
+                loop.call_soon_threadsafe(parts.put_nowait, (index, part))
+
+            answer = prepared.answers[index]
+            return GenerationRequest(
+                answer.prompt, answer.settings, deliver, prepared.adapter, deadline
+            )
+
+        requests = [receiver(index) for index in range(count)]
+        open_requests = set(range(count))
+        self._active += count
+        self.metrics.prompt_tokens += prepared.prompt_tokens
+        try:
+            for request in requests:
+                self.engine.submit(request)
+            clocks = [_AnswerClock(self.metrics, request) for request in requests]
+            while open_requests:
+                index, part = await parts.get()
+                clocks[index].observe(part)
+                if part.finish_reason == "error":
+                    raise RequestError(part.error, 504 if part.error == TIMED_OUT else 500)
+                if part.finish_reason:
+                    open_requests.discard(index)
+                yield index, part
+        finally:
+            self._active -= count
+            for index in open_requests:
+                self.engine.cancel(requests[index])
+                self.metrics.finished["abort"] += 1
+
+
+class _AnswerClock:
+    """Measurement of an answer's times and lengths."""
+
+    def __init__(self, metrics: ServingMetrics, request: GenerationRequest):
+        self._metrics, self._request = metrics, request
+        self._last: float | None = None
+        self._tokens = 0
+
+    def observe(self, part: AnswerPart) -> None:
+        """Measure a part."""
+        now = time.monotonic()
+        if part.tokens:
+            if self._last is None:
+                self._metrics.first_token.observe(now - self._request.arrived)
+            else:
+                self._metrics.inter_token.observe(now - self._last)
+            self._last = now
+            self._tokens += len(part.tokens)
+            self._metrics.generation_tokens += len(part.tokens)
+        if part.finish_reason:
+            self._metrics.finished[part.finish_reason] += part.finish_reason != "error"
+            self._metrics.whole.observe(now - self._request.arrived)
+            self._metrics.prompt_lengths.observe(len(self._request.prompt))
+            self._metrics.answer_lengths.observe(self._tokens)

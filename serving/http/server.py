@@ -1,0 +1,83 @@
+"""Server process: socket, signals, log."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+
+from serving.command import ServeError, ServeOptions
+from serving.engine.engine import Engine, EngineLimits
+from serving.http.answers import AnswerService, RequestLimits
+from serving.http.app import build_app
+from serving.http.metrics import ServingMetrics
+from serving.model import ServedModel
+
+_BACKLOG = 2048
+_GRACE_SECONDS = 5
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens, before a model is loaded for it.
+
+    Raises:
+        ServeError: The address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ServeError(
+            f"{host}:{port} cannot be used: {error.strerror or error}. Name another with --port, "
+            f"or --port 0 for a free one"
+        ) from None
+    return listener
+
+
+def build_service(served: ServedModel, options: ServeOptions) -> AnswerService:
+    """Return the answers of an engine for a model."""
+    ends = {name: form.end_ids for name, form in served.formats.items()}
+    tokenizers = {name: form.tokenizer for name, form in served.formats.items()}
+    engine = Engine(served.executor, tokenizers, ends, EngineLimits(options.max_running))
+    limits = RequestLimits(options.max_running + options.max_waiting, options.timeout)
+    return AnswerService(engine, ServingMetrics(served.name), limits)
+
+
+def serve(served: ServedModel, options: ServeOptions, listener: socket.socket) -> int:
+    """Serve a model until the process is told to stop, and return the exit code.
+
+    Args:
+        served: The model.
+        options: Options of the server.
+        listener: Socket that is bound to its address.
+    """
+    app = build_app(served, build_service(served, options), options.api_key or None)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        server_header=False,
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    listener.listen(_BACKLOG)  # so that a client can connect once the line below is read
+    sys.stderr.write(_summary(served, f"http://{shown}:{port}"))
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _summary(served: ServedModel, url: str) -> str:
+    adapters = f", adapters {', '.join(served.adapters)}" if served.adapters else ""
+    chat = served.formats[None].rows.template is not None
+    return (
+        f"serving {served.name}{adapters}\n"
+        f"  {url}/v1 (OpenAI), {url}/invocations (SageMaker), {url}/metrics\n"
+        f"  context {served.context} tokens, "
+        f"{'requests share forward passes' if served.batched else 'one request at a time'}"
+        f"{'' if chat else ', no chat template: completions only'}\n"
+    )
