@@ -157,8 +157,7 @@ def _details(record: ModelRecord) -> list[str]:
             f"{evaluation['suite']}:",
             metric,
             f"{value['value']:.4g}",
-            f"(95 % {value['low']:.4g} to {value['high']:.4g},",
-            f"{value['items']} items)",
+            f"(95 % {value['low']:.4g} to {value['high']:.4g}, {value['items']} items)",
         )
         for evaluation in record.evaluations
         for metric, value in evaluation["metrics"].items()

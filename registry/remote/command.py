@@ -105,7 +105,7 @@ def _print_versions(
 def promote_there(
     remote: RemoteRegistry, changed: list[ModelRecord], transition: StageChange
 ) -> None:
-    """Record a promotion in a remote registry: the archived version first, then the promoted one.
+    """Record a promotion in a remote registry: the archived version, and the promoted one.
 
     Args:
         remote: The remote registry.
@@ -118,7 +118,7 @@ def promote_there(
     known = {version.id for version in remote.versions(changed[-1].name)}
     if changed[-1].id not in known:
         raise RegistryError(f"{changed[-1].id} is not in {remote.title}: temper push-model")
-    for record in changed:
+    for record in reversed(changed) if remote.one_per_stage else changed:
         if record.id in known:
             archived = StageChange("archived", transition.approver, transition.time)
             change = transition if record is changed[-1] else archived

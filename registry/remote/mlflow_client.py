@@ -25,12 +25,25 @@ _DEFAULTS = {
 }
 # A refusal of ours, a missing package, or a bug.
 _OURS = (TemperError, ImportError, TypeError, AttributeError, KeyError, AssertionError)
+_SQLITE = "sqlite:///"
 _PASSWORD = re.compile(r"://[^/@]*@")
 
 
 def shown(uri: str) -> str:
     """Return an address without the user and password that it may carry."""
     return _PASSWORD.sub("://", uri)
+
+
+def artifacts_of(uri: str) -> Path | None:
+    """Return the folder of the artifacts of a database in a file; None of a server, which decides.
+
+    MLflow's own choice is `mlruns/` in the folder where a command is started.
+    """
+    return _database(uri).parent / "mlartifacts" if uri.startswith(_SQLITE) else None
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE)).resolve()
 
 
 def open_client(uri: str) -> Any:
@@ -59,12 +72,12 @@ def open_client(uri: str) -> Any:
 @contextmanager
 def _lock(uri: str) -> Iterator[None]:
     """Hold the lock of a database in a file: two processes must not both create its tables."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(_SQLITE):
         yield
         return
     from filelock import FileLock
 
-    with FileLock(Path(uri.removeprefix("sqlite:///")).parent / ".mlflow.lock", timeout=60):
+    with FileLock(_database(uri).parent / ".mlflow.lock", timeout=60):
         yield
 
 

@@ -72,9 +72,8 @@ def _register(
     from registry.command import RegisterOptions, register_model
     from registry.remote.command import push_model
 
-    remote = _remote(
-        to, env, tracking_uri
-    )  # first: a registry that cannot be reached leaves nothing behind
+    # First: a registry that cannot be reached leaves nothing behind.
+    remote = _remote(to, env, tracking_uri)
     record = register_model(RegisterOptions(run, registry, name, version, override))
     if remote is not None:
         push_model(registry, record.id, remote)

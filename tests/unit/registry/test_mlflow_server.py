@@ -161,7 +161,7 @@ def test_a_server_that_dies_half_way_holds_no_version_until_the_push_is_repeated
     pushing.join()
     (error,) = errors
     assert error.startswith(f"MLflow at {server.uri}: Connection re"), error
-    assert "what has arrived is kept" in error
+    assert "What has arrived is kept" in error
     server.start()
     assert versions_of(server, "large") == []
     remote = MlflowRegistry(server.uri)

@@ -167,7 +167,7 @@ def test_models_are_listed_with_intervals(
     list_models(registry, "support", rebuild=False)
     shown = "".join(capsys.readouterr())
     assert "support@1.1.0" in shown
-    assert "demo: qa.score 0.7 (95 % 0.6 to 0.8, 100 items)" in shown
+    assert "  demo:  qa.score  0.7  (95 % 0.6 to 0.8, 100 items)\n" in shown
 
 
 def test_a_diff_names_data_hyper_parameters_metrics_and_cost(
