@@ -13,6 +13,9 @@ from preparation.config.load import load_preparation
 from training.errors import JobError, Problem
 from training.run_folder import write_whole
 
+_MAX_WARNINGS = 10
+"""Warnings about groups that are printed; the report has all."""
+
 
 def check_preparation(job_file: Path, overrides: str = "") -> None:
     """Check a job file without reading its sources, and print that it is valid.
@@ -124,6 +127,9 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
             lines.append(f"  {step['step']}: {'; '.join(facts)}")
     splits = ", ".join(f"{split} {rows:,}" for split, rows in report["splits"].items())
     lines += [f"  note: {notice}" for notice in report["notices"]]
+    lines += [f"  warning: {warning}" for warning in report["warnings"][:_MAX_WARNINGS]]
+    if left := len(report["warnings"]) - _MAX_WARNINGS:
+        lines += [f"  and {left} more groups that lose more rows than others"] if left > 0 else []
     lines.append(f"{report['rows_read']:,} rows read, {report['rows_written']:,} written: {splits}")
     return lines
 

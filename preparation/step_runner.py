@@ -85,6 +85,7 @@ class StepRunner:
             self._ledger.findings[name][finding.kind] += 1
             self._records.findings.append({"row": row.id, "step": name, **finding._asdict()})
         drops = getattr(section, "action", None) == "drop"
+        self._ledger.examine(name, tagged, examination.reasons[: 1 if drops else None])
         if examination.reasons and drops:
             reason = examination.reasons[0]
             self._ledger.reject(name, reason, row.source, tagged, findings=examination.findings)

@@ -12,6 +12,7 @@ import torch
 from evaluation.config.suite import Suite
 from evaluation.items import Item
 from evaluation.models.base import EvaluatedModel
+from evaluation.models.gguf_model import find_gguf
 from evaluation.models.sources import ModelSource
 from evaluation.scores.base import ScoreContext
 from training.errors import ModelError
@@ -77,7 +78,7 @@ def load_model(source: str, batch_size: int) -> EvaluatedModel:
     """Return the model that a user names, on this machine's accelerator if it has one.
 
     Args:
-        source: Run folder, folder of a model or an adapter, or Hub id.
+        source: Run folder, folder of a model or an adapter, GGUF file, or Hub id.
         batch_size: Sequences per forward pass.
 
     Raises:
@@ -95,17 +96,17 @@ def default_device() -> torch.device:
 
 
 def model_folder(source: str) -> str:
-    """Return the folder of the model that a source names.
+    """Return the folder of the model that a source names, or its GGUF file.
 
     Args:
-        source: Run folder, folder of a model or an adapter, or Hub id.
+        source: Run folder, folder of a model or an adapter, GGUF file, or Hub id.
 
     Raises:
-        ModelError: The run has no model.
+        ModelError: The run has no model, or the folder has several GGUF files.
     """
     run = RunFolder(Path(source))
     if run.state is None:
-        return source
+        return str(find_gguf(source) or source)
     if run.merged.is_dir():
         return str(run.merged)
     if run.model.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from evaluation.models.base import (
     TooLong,
     until_stop,
 )
+from evaluation.models.gguf_model import SUFFIX, load_gguf
+from evaluation.models.likelihoods import batches, compute_likelihoods
 from evaluation.models.request_encoder import NO_LENGTH_LIMIT, RequestEncoder
 from evaluation.models.windows import TokenRequest, text_windows
 from evaluation.results import EvaluatedModelInfo
@@ -35,7 +37,7 @@ class TransformersModel:
 
     Args:
         source: Folder or Hub id, as the user wrote it.
-        folder: Folder or Hub id to load: for a run, that of its model.
+        folder: Folder, GGUF file or Hub id to load: for a run, that of its model.
         device: Device of the model.
         batch_size: Sequences per forward pass.
 
@@ -46,7 +48,14 @@ class TransformersModel:
     def __init__(self, source: str, folder: str, device: torch.device, batch_size: int):
         self._source, self._folder = source, folder
         self._batch_size = batch_size
-        self._model, self._tokenizer = load_for_inference(source, folder, device)
+        self._kind, self._weights = "transformers", "as stored"
+        if folder.endswith(SUFFIX):
+            self._model, self._tokenizer, stored = load_gguf(Path(folder), device)
+            self._kind, self._weights = "gguf", f"dequantized from {stored}"
+        else:
+            self._model, self._tokenizer = load_for_inference(source, folder, device)
+            if is_adapter(folder):
+                self._kind, self._weights = "adapter", "merged"
         self._encoder = RequestEncoder(source, self._tokenizer)
 
     @property
@@ -55,18 +64,19 @@ class TransformersModel:
         template = self._tokenizer.chat_template
         settings = {
             "backend": f"transformers {transformers.__version__}, torch {torch.__version__}",
+            "weights": self._weights,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "device": self._model.device.type,
             "batch_size": self._batch_size,
             "context_length": self._context,
             "chat_template": None if template is None else _short_digest(str(template)),
         }
-        kind = "adapter" if is_adapter(self._folder) else "transformers"
-        return EvaluatedModelInfo(self._source, self._digest(), kind, settings)
+        return EvaluatedModelInfo(self._source, self._digest(), self._kind, settings)
 
     def _digest(self) -> str | None:
         folder = Path(self._folder)
-        return weights_digest(folder) if any(folder.glob("*.safetensors")) else None
+        known = folder.is_file() or any(folder.glob("*.safetensors"))
+        return weights_digest(folder) if known else None
 
     def log_likelihoods(
         self, requests: Sequence[tuple[Prompt, str]]
@@ -108,7 +118,7 @@ class TransformersModel:
         )
         drawn: dict[int, list[tuple[str, bool]]] = {index: [] for index in fitting}
         for draw in range(settings.samples):
-            for batch in _batches(fitting, self._batch_size):
+            for batch in batches(fitting, self._batch_size):
                 answers = self._answers([ids[i] for i in batch], prompts, batch, draw, settings)
                 for index, answer in zip(batch, answers, strict=True):
                     drawn[index].append(answer)
@@ -157,18 +167,7 @@ class TransformersModel:
         return answers
 
     def _score(self, requests: Sequence[TokenRequest]) -> list[LogLikelihood]:
-        order = sorted(range(len(requests)), key=lambda i: len(requests[i].ids), reverse=True)
-        results: dict[int, LogLikelihood] = {}
-        for batch in _batches(order, self._batch_size):
-            rows = [requests[index] for index in batch]
-            width = len(rows[0].ids)
-            ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows])
-            # No mask is needed: padding is on the right, and attention is causal.
-            with torch.inference_mode():
-                logits = self._model(ids.to(self._model.device), use_cache=False).logits
-            for index, row, row_logits in zip(batch, rows, logits, strict=True):
-                results[index] = _likelihood(row, row_logits)
-        return [results[index] for index in range(len(requests))]
+        return compute_likelihoods(self._model, requests, self._batch_size)
 
     def _too_long(self, new_tokens: int = 0) -> TooLong:
         answer = f" with {new_tokens} new tokens" if new_tokens else ""
@@ -197,30 +196,22 @@ class StopTexts(StoppingCriteria):
         self._tokenizer = tokenizer
         self._texts = texts
         self._prompt_length = prompt_length
+        # A token has at least one byte, so that a text that ends with the newest token lies in
+        # these; the margin is for tokens without text.
+        self._tail = max((len(text.encode("utf-8")) for text in texts), default=0) + 4
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:
         """Return True for each answer that contains one of the texts."""
-        answers = self._tokenizer.batch_decode(
-            input_ids[:, self._prompt_length :], skip_special_tokens=True
-        )
-        done = [any(text in answer for text in self._texts) for answer in answers]
+        answers = input_ids[:, self._prompt_length :]
+        done = [
+            self._contained(tail) and self._contained(answer.tolist())
+            for tail, answer in zip(answers[:, -self._tail :].tolist(), answers, strict=True)
+        ]
         return torch.tensor(done, device=input_ids.device)
 
-
-def _likelihood(request: TokenRequest, logits: torch.Tensor) -> LogLikelihood:
-    """Return the log-likelihood of a request from the logits of its row, [width, vocabulary]."""
-    end = len(request.ids)
-    start = end - len(request.continuation)
-    log_probs = logits[start:end].float().log_softmax(-1).cpu()
-    tokens = torch.tensor(request.continuation)
-    chosen = log_probs.gather(1, tokens[:, None])[:, 0]
-    greedy = bool((log_probs.argmax(-1) == tokens).all())
-    return LogLikelihood(float(chosen.sum()), len(tokens), greedy, len(request.context))
-
-
-def _batches(order: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(order), size):
-        yield list(order[start : start + size])
+    def _contained(self, ids: list[int]) -> bool:
+        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return any(stop in text for stop in self._texts)
 
 
 def _short_digest(text: str) -> str:

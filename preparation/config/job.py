@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from preparation.config.duplicates import DuplicatesStep
+from preparation.config.group_report import GroupReport
 from preparation.config.source import PreparedSource
 from preparation.config.split import Split
 from preparation.steps.chunk import ChunkStep
@@ -53,6 +54,7 @@ class Prepare(ConfigSection):
     steps: tuple[AnyStep, ...] = ()
     """Steps, in the order in which they run."""
     split: Split = Split()
+    report: GroupReport | None = None
     output: str = "prepared"
     """Folder in which the result is written, as `NAME/DIGEST`."""
     unit_mib: PositiveInt = 64

@@ -34,7 +34,10 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
     after = [step for step in settings.steps[at:] if not isinstance(step, DuplicatesStep)]
     duplicates = next((s for s in settings.steps if isinstance(s, DuplicatesStep)), None)
     examples = ExampleTexts(settings.steps)
-    examine = ExamineRows(folder, planned.units, settings.sources, planned.labels, before, examples)
+    by = settings.report.by if settings.report else ()
+    examine = ExamineRows(
+        folder, planned.units, settings.sources, planned.labels, before, examples, by
+    )
 
     def inside(path: str) -> tuple[str, Any]:
         return (f"{folder.path}/{path}", folder.fs)
@@ -56,4 +59,4 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
         )
         yield "clusters", [clusters], 1
         yield "verify", [VerifyDuplicates(folder, units, duplicates.similarity)], 1
-    yield "write", [WriteShards(folder, duplicates, after, settings.split, examples)], units
+    yield "write", [WriteShards(folder, duplicates, after, settings.split, examples, by)], units

@@ -26,7 +26,7 @@ TemplateOption = Annotated[
 
 def _evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, folder, Hub id or endpoint.")
+        str, typer.Argument(metavar="MODEL", help="A run, folder, GGUF, Hub id or endpoint.")
     ],
     suite: Annotated[
         Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped one.")

@@ -126,6 +126,7 @@ LOCAL = (
     "baselines",
     "bench-adapters",
     "bench-distillation",
+    "bench-evaluate",
     "bench-forgetting",
     "bench-gpu",
     "gpu-test",
@@ -163,6 +164,7 @@ LOCAL = (
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
+    "plan-serving": (ENGINEER, _READ_MODEL),
     "train": (ENGINEER, _SUBMIT),
     "prepare": (
         ENGINEER,

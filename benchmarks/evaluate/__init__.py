@@ -1,0 +1,1 @@
+"""Benchmark of `temper evaluate` against lm-eval."""

@@ -1,0 +1,157 @@
+"""Compare `temper evaluate` with lm-eval on the same items: `make bench-evaluate [ROUNDS=3]`.
+
+Each contestant evaluates all suites in a process of its own, one after the other in each round, on
+one thread. Figures are medians over the rounds; rates are of CPU time, which other load on the
+machine changes little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from benchmarks.evaluate.fixtures import ITEMS_PER_TASK, NEW_TOKENS, SUITES, write_fixtures
+from benchmarks.evaluate.lm_eval_packages import LM_EVAL, install_lm_eval
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.training_runs import DATA, ROOT
+
+CONTESTANTS = ("lm-eval", "Temper")
+BATCH_SIZE = 16
+_PEER = Path(__file__).with_name("peers") / "lm_eval_run.py"
+_WORST_DIFFERENCE = 1e-4
+
+
+def main() -> None:
+    """Measure, print, and write the section of the results page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", type=Path, default=DATA, help=f"default: {DATA}")
+    parser.add_argument("--model", type=Path, help="default: models/stories260K-hf of the data")
+    options = parser.parse_args()
+    model = options.model or options.data / "models/stories260K-hf"
+    if not model.is_dir():
+        parser.error(f"{model} does not exist: name the folder of a model with --model")
+    packages = install_lm_eval()
+    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    with tempfile.TemporaryDirectory() as scratch:
+        fixtures = Path(scratch) / "fixtures"
+        write_fixtures(options.data, model.resolve(), fixtures)
+        for number in range(options.rounds):
+            for name in CONTESTANTS:
+                out = Path(scratch) / f"{name}-{number}.json"
+                _run(name, model.resolve(), fixtures, out, packages)
+                outcomes[name].append(json.loads(out.read_text()))
+                print(json.dumps({"round": number, "contestant": name, **outcomes[name][-1]}))
+        items = {suite: _items(fixtures, suite) for suite in SUITES}
+    _require_equal_metrics(outcomes)
+    write_section("evaluate", _section(outcomes, items, model, options.rounds))
+
+
+def _run(name: str, model: Path, fixtures: Path, out: Path, packages: Path) -> None:
+    """Run a contestant in a process of its own.
+
+    Raises:
+        SystemExit: It failed; the message is the end of its output.
+    """
+    arguments = [str(model), str(fixtures), str(BATCH_SIZE), str(out)]
+    command = [sys.executable, "-m", "benchmarks.evaluate.peers.temper_run", *arguments]
+    path = [str(ROOT)]
+    if name == "lm-eval":
+        command = [sys.executable, str(_PEER), *arguments, *SUITES]
+        path = [str(packages)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "HF_DATASETS_CACHE": str(out.with_suffix(".datasets")),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+
+
+def _items(fixtures: Path, suite: str) -> int:
+    """Return the number of items of a suite."""
+    document = yaml.safe_load((fixtures / f"{suite}.yaml").read_text())
+    paths = [fixtures / task["data"] for task in document["tasks"]]
+    return sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
+
+
+def _require_equal_metrics(outcomes: dict[str, list[dict[str, Any]]]) -> None:
+    """Raise if the contestants did not compute the same.
+
+    Raises:
+        SystemExit: A metric differs.
+    """
+    theirs, ours = (outcomes[name][0]["suites"] for name in CONTESTANTS)
+    for suite in SUITES:
+        for task, metrics in theirs[suite]["tasks"].items():
+            for metric, value in metrics.items():
+                got = ours[suite]["tasks"][task][metric]
+                if abs(got - value) > _WORST_DIFFERENCE:
+                    raise SystemExit(f"{suite}: {task}.{metric} is {got}, in lm-eval {value}")
+
+
+def _section(
+    outcomes: dict[str, list[dict[str, Any]]], items: dict[str, int], model: Path, rounds: int
+) -> str:
+    def values(name: str, suite: str, key: str) -> list[float]:
+        return [outcome["suites"][suite][key] for outcome in outcomes[name]]
+
+    def ratio(suite: str, key: str) -> str:
+        pairs = zip(values("lm-eval", suite, key), values("Temper", suite, key), strict=True)
+        return f"{median(theirs / ours for theirs, ours in pairs):.1f}×"
+
+    rates = []
+    for suite in SUITES[1:]:
+        each = [
+            f"{items[suite] / median(values(name, suite, 'request_cpu_seconds')):.1f}"
+            for name in CONTESTANTS
+        ]
+        label = suite.replace("_", " ")
+        rates.append([label, items[suite], *each, ratio(suite, "request_cpu_seconds")])
+    whole = [
+        [
+            label,
+            *(f"{median(values(name, SUITES[0], key)):.1f}" for name in CONTESTANTS),
+            ratio(SUITES[0], key),
+        ]
+        for label, key in (("CPU time, s", "cpu_seconds"), ("wall time, s", "seconds"))
+    ]
+    imports = [
+        f"{median(outcome['import_seconds'] for outcome in outcomes[name]):.1f}"
+        for name in CONTESTANTS
+    ]
+    return f"""## Evaluation
+
+`temper evaluate` and {LM_EVAL} on the same items of public sets (MMLU, TruthfulQA, GSM8K,
+BIG-Bench Hard, books) with the model `{model.name}`, fp32, batches of {BATCH_SIZE}, greedy answers
+of at most {NEW_TOKENS} tokens, one thread each, the same torch and Transformers. Each contestant is
+a process of its own; medians, and medians of the ratios within {rounds} alternating rounds.
+Accuracies and bits per byte of the two are compared in each measurement, and are equal.
+{circumstances(("torch", "transformers"))} `make bench-evaluate`.
+
+Items per second of CPU time in the model's requests, tokenizing included:
+
+{table(["", "items", *CONTESTANTS, "Temper is faster"], rates)}
+
+A suite of 8 tasks × {ITEMS_PER_TASK} items (3 multiple choice, 3 perplexity, 2 generation), from
+reading the suite to the results, with loading the model and, in Temper, intervals and the report.
+Imports ({imports[0]} and {imports[1]} s) are not counted:
+
+{table(["", *CONTESTANTS, "Temper is faster"], whole)}
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One contestant per file, each run in a process of its own."""
