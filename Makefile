@@ -12,7 +12,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare plan prices check-job schema test test-slow bench check format lock clean
+.PHONY: help train prepare plan plan-serving prices check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -63,6 +63,9 @@ prepare: $(VENV)/.prepare $(if $(filter-out local,$(TARGET)),$(VENV)/.launch)  #
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
 	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
+
+plan-serving: $(VENV)/.launch  ## estimate instances, latency and cost of serving: make plan-serving MODEL=… [ARGS="--requests-per-second 5 --import-units 2"]
+	@$(TEMPER) plan-serving $(MODEL) $(ARGS)
 
 prices: $(VENV)/.launch  ## download current prices from AWS; needs credentials: make prices [REGION=us-west-2]
 	@$(TEMPER) prices $(if $(REGION),--region $(REGION))

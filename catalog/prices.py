@@ -28,6 +28,7 @@ class Price:
         region: Region of the price.
         date: Date of the price.
         source: Source of the price.
+        capacity_block: True if the type is sold in Capacity Blocks only, in advance.
     """
 
     on_demand_usd: float
@@ -35,6 +36,7 @@ class Price:
     region: str
     date: str
     source: str
+    capacity_block: bool = False
 
 
 def price(name: str, region: str | None = None) -> Price | None:
@@ -54,7 +56,7 @@ def price(name: str, region: str | None = None) -> Price | None:
     factor = _factor(name)
     if block is not None:
         usd, date = float(block), str(table["sources"]["block"]["date"])
-        return Price(usd, usd, "us-east-2", date, "EC2 Capacity Block; not sold on demand")
+        return Price(usd, usd, "us-east-2", date, "EC2 Capacity Block; not sold on demand", True)
     if ec2 is None or factor is None:
         return None
     usd, date = float(ec2) * factor, str(table["sources"]["ec2"]["date"])

@@ -237,6 +237,7 @@ class SecurityStack(TemperStack):
                     *([self._model_approver.role] if self._model_approver else []),
                 ],
                 delegated_services=["ecr", "sagemaker"],
+                reader_accounts=self.environment_settings.training.registry_readers,
             ),
         )
         logs = self._key(

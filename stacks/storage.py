@@ -1,8 +1,10 @@
 """Stack of persistent data: buckets, secrets and, with HyperPod, a Lustre file system."""
 
 import re
+from collections.abc import Sequence
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secrets
 from constructs import Construct
@@ -12,6 +14,7 @@ from stacks.constructs.fsx_lustre import LinkedFsxLustre
 from stacks.constructs.private_bucket import PrivateBucket
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
+from stacks.policies.engineer import REGISTERED_MODELS
 from stacks.policies.iam_statements import IamContext, secret_names
 from stacks.settings import Environment
 from stacks.settings.placement import lustre_zone
@@ -75,6 +78,9 @@ class StorageStack(TemperStack):
         self.models = self._create_bucket(
             "models", _archive_rules(settings.models_to_infrequent_access_days)
         )
+        if readers := environment.training.registry_readers:
+            for statement in _registry_readers(self.models, readers):
+                self.models.add_to_resource_policy(statement)
         self.lustre = self._create_file_system(network) if environment.hyperpod.enabled else None
         parameters = {
             "buckets/data": self.data.bucket_name,
@@ -129,6 +135,31 @@ class StorageStack(TemperStack):
             export=self.environment_settings.storage.data_bucket is None,
             removal=self.removal,
         )
+
+
+def _registry_readers(bucket: s3.Bucket, accounts: Sequence[str]) -> list[iam.PolicyStatement]:
+    """Return the statements that let other accounts read the files of registered models.
+
+    Args:
+        bucket: Bucket of models.
+        accounts: The accounts; the policies of their own identities must allow the same.
+    """
+    principals = [iam.AccountPrincipal(account) for account in accounts]
+    return [
+        iam.PolicyStatement(
+            sid="OtherAccountsRead",
+            principals=principals,
+            actions=["s3:GetObject", "s3:GetObjectVersion"],
+            resources=[bucket.arn_for_objects(REGISTERED_MODELS)],
+        ),
+        iam.PolicyStatement(
+            sid="OtherAccountsList",
+            principals=principals,
+            actions=["s3:ListBucket"],
+            resources=[bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": REGISTERED_MODELS}},
+        ),
+    ]
 
 
 def _expire_old_versions(days: int) -> s3.LifecycleRule:

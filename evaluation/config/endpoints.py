@@ -143,7 +143,7 @@ def unsupported_tasks(section: EndpointModelSection, suite: Suite) -> Iterator[P
         key = f"tasks.{index}"
         if isinstance(section, BedrockModel):
             message = "needs log-probabilities of given text, which Bedrock does not return"
-            fix = "Evaluate the model's folder or a vLLM endpoint, or leave out the task"
+            fix = "Evaluate the model's folder, or an endpoint of temper serve or vLLM"
             yield Problem(key, message, f"{task.name}: {task.kind}", fix)
         elif isinstance(task, MultipleChoice) and task.chat and section.tokenizer is None:
             message = "an endpoint has no log-probabilities of given text in a conversation"

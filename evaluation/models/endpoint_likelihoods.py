@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx2
-
 from evaluation.config.endpoints import OpenAiModel
 from evaluation.items import Prompt
 from evaluation.models.base import LogLikelihood, TooLong
@@ -21,6 +19,7 @@ from evaluation.models.likelihood_plans import (
     TextContinuation,
     WholeText,
 )
+from evaluation.models.model_list import listed_context_length
 from evaluation.models.openai_endpoint import OpenAiProtocol
 from training.errors import ModelError, RunError
 from training.judges.base import JudgeContext
@@ -68,8 +67,8 @@ class EndpointLikelihoods:
         """
         echoed = self._probe(needing, context)
         self._starts_before = echoed.starts_before(PROBE)
-        with httpx2.Client(timeout=self._section.timeout) as http:
-            self._length = self._length or self._protocol.context_length(http)
+        listed = self._protocol.models().get(self._section.model, {})
+        self._length = self._length or listed_context_length(listed)
         if self._section.tokenizer is not None:
             self._tokenizer = EndpointTokenizer(self._section.tokenizer)
             self._tokenizer.check(echoed)
@@ -138,7 +137,7 @@ class EndpointLikelihoods:
             f"{self._source}: {', '.join(needing)}: multiple choice and perplexity need "
             f"log-probabilities of given text, which POST {self._section.url.rstrip('/')}"
             f"/completions with echo and logprobs should return: {reason}. Serve the model with "
-            f"vLLM, evaluate its folder, or leave out these tasks"
+            f"temper serve or vLLM, evaluate its folder, or leave out these tasks"
         )
 
     def _first_token(self) -> str:

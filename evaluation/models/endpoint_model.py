@@ -52,14 +52,15 @@ class EndpointModel:
         self._source, self._section, self._context = source, section, context
         self._clients: dict[tuple[int, float], EndpointClient[EndpointRequest]] = {}
         self._protocol: EndpointProtocol
+        self._openai: OpenAiProtocol | None = None
         self._likelihoods: EndpointLikelihoods | None = None
         if isinstance(section, BedrockModel):
             self._protocol = BedrockProtocol(section, context)
             self._client(1, 0.0)  # A missing price is reported before anything is asked.
         else:
-            protocol = self._protocol = OpenAiProtocol(section, context)
+            self._protocol = self._openai = OpenAiProtocol(section, context)
             client = self._client(1, 0.0)
-            self._likelihoods = EndpointLikelihoods(source, section, protocol, client)
+            self._likelihoods = EndpointLikelihoods(source, section, self._openai, client)
 
     @property
     def info(self) -> EvaluatedModelInfo:
@@ -83,12 +84,12 @@ class EndpointModel:
         needing = [task.name for task in suite.tasks if not isinstance(task, GenerationTask)]
         if needing and self._likelihoods is not None:
             self._likelihoods.examine(needing, self._context)
-        calls, cached, usd = 0, 0, 0.0
-        for task in suite.tasks:
-            client, requests = self._requests(task, items[task.name])
-            new = client.uncached(requests)
-            calls, cached = calls + len(requests), cached + len(requests) - len(new)
-            usd += sum(client.max_usd(1, request_characters(request)) for request in new)
+        calls, cached, usd = self._count(suite, items)
+        if calls > cached and self._openai is not None:
+            # Another model may be evaluated first, for long: a wrong address is said now.
+            models = self._openai.models()
+            if models and self._section.model not in models:
+                say(f"the endpoint lists no {self._section.model}, but {', '.join(models)}")
         cost = "not known, since no price is given"
         if self._section.price is not None:
             cost = f"at most {usd:.4f} USD by the price given"
@@ -104,6 +105,16 @@ class EndpointModel:
                 f"this can exceed --max-cost ({limit:g} USD), at which the evaluation stops; the "
                 f"same command with a higher limit resumes it"
             )
+
+    def _count(self, suite: Suite, items: Mapping[str, Sequence[Item]]) -> tuple[int, int, float]:
+        """Return the calls of a suite, those with a cached reply, and the rest's highest cost."""
+        calls, cached, usd = 0, 0, 0.0
+        for task in suite.tasks:
+            client, requests = self._requests(task, items[task.name])
+            new = client.uncached(requests)
+            calls, cached = calls + len(requests), cached + len(requests) - len(new)
+            usd += sum(client.max_usd(1, request_characters(request)) for request in new)
+        return calls, cached, usd
 
     def log_likelihoods(
         self, requests: Sequence[tuple[Prompt, str]]

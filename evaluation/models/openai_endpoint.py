@@ -7,7 +7,7 @@ Conversations go to `/chat/completions`, text to `/completions`
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ from evaluation.models.endpoint_protocol import (
     EndpointAnswer,
     EndpointRequest,
 )
+from evaluation.models.model_list import list_models
 from training.judges.base import JudgeContext
 from training.judges.openai import auth_headers, parse_response
 from training.judges.reply_cache import JudgeReply
@@ -146,19 +147,13 @@ class OpenAiProtocol:
         address = f"{self._section.url.rstrip('/')}/{request['path']}"
         return client.post(address, json=request["body"], headers=self._headers)
 
-    def context_length(self, client: httpx2.Client) -> int | None:
-        """Return the context in tokens that the endpoint lists; None if it lists none.
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what the endpoint says of each of its models; empty if it has no list.
 
-        vLLM lists it: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
+        Raises:
+            RunError: The endpoint cannot be reached, or refuses the key.
         """
-        try:
-            response = client.get(f"{self._section.url.rstrip('/')}/models", headers=self._headers)
-            models = response.raise_for_status().json()["data"]
-            own = next(model for model in models if model["id"] == self._section.model)
-            length = own.get("max_model_len")
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError, StopIteration, AttributeError):
-            return None
-        return length if isinstance(length, int) and length > 0 else None
+        return list_models(self._section, self._headers)
 
 
 def _json(response: httpx2.Response) -> Any:

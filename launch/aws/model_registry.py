@@ -71,7 +71,8 @@ def find_version(client: Any, source: str, *, approved: bool = True) -> ModelVer
 
     Args:
         client: boto3 client of `sagemaker`.
-        source: `registry:GROUP/VERSION`, `registry:GROUP`, or an ARN.
+        source: `registry:GROUP/VERSION`, `registry:GROUP`, or an ARN. VERSION is the package's
+            number, or `NAME@VERSION` or `NAME` of a registered model.
         approved: Without VERSION, whether the newest approved version is meant or the newest.
 
     Raises:
@@ -92,28 +93,38 @@ def find_version(client: Any, source: str, *, approved: bool = True) -> ModelVer
     return ModelVersion(description["ModelPackageArn"], approval, _address(description, source))
 
 
-def _arn_of(client: Any, group: str, number: str, *, approved: bool) -> str:
+def _arn_of(client: Any, group: str, which: str, *, approved: bool) -> str:
     """Return the ARN of a version of a group.
 
     Args:
         client: boto3 client of `sagemaker`.
         group: Name of the model package group.
-        number: Version; the newest if empty.
+        which: Number of the package, `NAME@VERSION` or `NAME` of a registered model; the newest
+            package of the group if empty.
         approved: Whether the newest must be approved.
 
     Raises:
         LaunchError: There is none.
     """
-    known = []
+    exact = which.isdigit() or "@" in which
+    known, found = [], []
     for version in _versions(client, group):
         text, approval = str(version.get("ModelPackageVersion")), version.get("ModelApprovalStatus")
-        newest = not number and (not approved or approval == _APPROVED)
-        if newest or (number and text == number):
-            return str(version["ModelPackageArn"])
-        known.append(f"{text} ({approval})")
+        # `temper push-model` writes `NAME@VERSION` as the first word of the description.
+        model = str(version.get("ModelPackageDescription", "")).partition(" ")[0]
+        names = (text, model, model.partition("@")[0], "") if "@" in model else (text, "")
+        if which in names and (exact or not approved or approval == _APPROVED):
+            found.append(str(version["ModelPackageArn"]))
+            if not exact:
+                break
+        known.append(f"{model} = {text} ({approval})" if "@" in model else f"{text} ({approval})")
+    if found:
+        return found[-1]  # of two packages of one version, the older one is the version
     listed = f"Its newest versions: {', '.join(known[:8])}" if known else "It has no version"
-    wanted = f"version {number}" if number else "approved version"
-    raise LaunchError(f"model.source: the model package group {group} has no {wanted}. {listed}")
+    wanted = f"version {which}" if exact else f"approved version {'of ' + which if which else ''}"
+    raise LaunchError(
+        f"model.source: the model package group {group} has no {wanted.strip()}. {listed}"
+    )
 
 
 def _versions(client: Any, group: str) -> Iterator[dict[str, Any]]:

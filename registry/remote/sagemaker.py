@@ -4,8 +4,8 @@ One group holds all models: it exists with the platform, its resource policy nam
 read it, and no role needs the right to create groups. Name and semantic version are in the metadata
 of the package, and begin its description.
 
-boto3 sends the requests, not the typed resources of the SageMaker SDK, for the reasons in
-`launch/aws/create_training_job.py`.
+boto3 sends the requests. The typed `ModelPackage` of the SageMaker SDK has all their members
+(sagemaker-core 2.27), but needs protobuf below 7, which the rest of this project does not.
 """
 
 from __future__ import annotations

@@ -47,6 +47,8 @@ class KeyUsers:
         delegated_services: AWS services through which an identity of the account may use the key,
             provided its own policy allows it (`kms:ViaService`).
         linked_roles: Name patterns of service-linked roles that read and write our buckets.
+        reader_accounts: Other accounts whose identities, if their own policies allow it, decrypt
+            objects in S3.
     """
 
     writers: Sequence[iam.IRole] = ()
@@ -55,6 +57,7 @@ class KeyUsers:
     services: Sequence[str] = ()
     delegated_services: Sequence[str] = ()
     linked_roles: Sequence[str] = ()
+    reader_accounts: Sequence[str] = ()
 
 
 class DomainKmsKey(Construct):
@@ -89,6 +92,8 @@ class DomainKmsKey(Construct):
             document.add_statements(statement)
         if users.delegated_services:
             document.add_statements(_delegated_use(stack, users.delegated_services))
+        if users.reader_accounts:
+            document.add_statements(_use_by_accounts(stack, users.reader_accounts))
         if users.linked_roles:
             document.add_statements(_linked_use(stack, users.linked_roles))
         self.key = kms.Key(
@@ -179,6 +184,21 @@ def _delegated_use(stack: cdk.Stack, services: Sequence[str]) -> iam.PolicyState
         resources=["*"],
         conditions={
             "StringEquals": {"kms:ViaService": endpoints, "kms:CallerAccount": stack.account}
+        },
+    )
+
+
+def _use_by_accounts(stack: cdk.Stack, accounts: Sequence[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        sid="ReadByOtherAccounts",
+        principals=[iam.AccountPrincipal(account) for account in accounts],
+        actions=["kms:Decrypt"],
+        resources=["*"],
+        conditions={
+            "StringEquals": {
+                "kms:ViaService": f"s3.{stack.region}.{stack.url_suffix}",
+                "kms:CallerAccount": list(accounts),
+            }
         },
     )
 

@@ -29,7 +29,8 @@ class TrainingSettings(SettingsSection):
     )
     mlflow: bool = Field(False, description="create the MLflow app of the account")
     registry_readers: tuple[AccountId, ...] = Field(
-        (), description="accounts with read access to the model registry"
+        (),
+        description="accounts with read access to the model registry and the files of its versions",
     )
     model_approval: Literal["required", "none"] = Field(
         "required",

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(_train)
     app.command("check")(_check)
     app.command("plan")(_plan)
+    app.command("plan-serving")(_plan_serving)
     app.command("rehearse")(_rehearse)
     app.command("doctor")(_doctor)
     app.command("import")(_import)
@@ -95,6 +96,54 @@ def _plan(
     read_s3_with(read_object)
     read_registry_with(read_registry)
     return print_plan(job, overrides(set_), out)
+
+
+def _plan_serving(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Run, folder, Hub id or s3:// address.")
+    ],
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an average prompt.")] = 1000,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an average answer.")] = 250,
+    context: Annotated[int, typer.Option(min=2, help="Tokens of the longest request.")] = 4096,
+    sequences: Annotated[int, typer.Option(min=1, help="Requests decoded together.")] = 256,
+    requests_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests at the busiest time.")
+    ] = None,
+    max_ttft_ms: Annotated[
+        float | None, typer.Option(min=1, help="Limit of the time to the first token.")
+    ] = None,
+    max_token_ms: Annotated[
+        float | None, typer.Option(min=0.1, help="Limit of the time between two tokens.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="bf16 or fp8; both if omitted.")] = None,
+    import_units: Annotated[
+        int | None, typer.Option(min=1, help="Custom Model Units of Bedrock, to compare.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Region of prices.")] = None,
+) -> int:
+    """Estimate instances, latency and cost of serving.
+
+    The exit code is 2 if no instance serves the model within the limits.
+    """
+    from launch.aws.read_object import read_object, read_registry
+    from planning.hf_config import read_registry_with, read_s3_with
+    from planning.serving.command import print_serving_plan
+    from planning.serving.workload import ServingWorkload
+
+    read_s3_with(read_object)
+    read_registry_with(read_registry)
+    workload = ServingWorkload(
+        prompt_tokens,
+        answer_tokens,
+        context,
+        sequences,
+        None if max_ttft_ms is None else max_ttft_ms / 1000,
+        None if max_token_ms is None else max_token_ms / 1000,
+        requests_per_second,
+    )
+    return print_serving_plan(
+        model, workload, dtype=dtype, region=region, import_units=import_units
+    )
 
 
 def _rehearse(

@@ -164,6 +164,7 @@ LOCAL = (
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
+    "plan-serving": (ENGINEER, _READ_MODEL),
     "train": (ENGINEER, _SUBMIT),
     "prepare": (
         ENGINEER,

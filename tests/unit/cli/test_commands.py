@@ -19,7 +19,8 @@ from training import __version__
 from training.errors import DataError
 
 COMMANDS = (
-    *("train", "check", "plan", "rehearse", "doctor", "import", "schema", "prepare"),
+    *("train", "check", "plan", "plan-serving", "rehearse", "doctor", "import", "schema"),
+    *("prepare",),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "serve", "chat"),
     *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),

@@ -98,8 +98,36 @@ def test_a_version_that_is_not_approved(registry: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("which", "number"),
+    [("support", 3), ("support@1.0.0", 3), ("support@1.1.0", 5), ("other", 4), ("4", 4), ("", 4)],
+)
+def test_a_registered_model_is_found_by_its_name(registry: Any, which: str, number: int) -> None:
+    """`support` means its newest approved version, not the newest of the group."""
+    versions = (
+        ("support@1.0.0", "Approved"),
+        ("other@2.0.0", "Approved"),
+        ("support@1.1.0", "PendingManualApproval"),
+        ("support@1.1.0", "PendingManualApproval"),  # pushed twice at once: the first counts
+    )
+    for at, (model, status) in enumerate(versions, start=3):
+        registry.create_model_package(
+            ModelPackageGroupName=GROUP,
+            ModelPackageDescription=f"{model} sft of org/base",
+            ModelApprovalStatus=status,
+            InferenceSpecification={"Containers": [container(f"{MODEL}-{at}")], **CONTENT},
+        )
+    source = f"registry:{GROUP}/{which}".rstrip("/")
+    assert find_version(registry, job(source).model.source).arn == f"{ARN}/{number}"
+
+
+@pytest.mark.parametrize(
     ("source", "message"),
     [
+        (
+            f"registry:{GROUP}/support@1.0.0",
+            r"has no version support@1\.0\.0\. Its newest versions: 2",
+        ),
+        (f"registry:{GROUP}/support", r"has no approved version of support\. Its newest"),
         (f"registry:{GROUP}/7", r"has no version 7. Its newest versions: 2 \(Pending.*1 \(Appr"),
         ("registry:other-models/1", "other-models"),
         (f"{ARN.replace('us-east-1', 'eu-west-1')}/1", "is in eu-west-1, and this job runs in us-"),

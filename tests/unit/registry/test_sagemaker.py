@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from launch.aws.model_registry import find_version
 from launch.errors import NotConfirmed
 from registry.command import RegisterOptions, promote_model, register_model
 from registry.errors import RegistryError
@@ -78,6 +79,37 @@ def test_a_pushed_version_is_a_package_that_waits_for_approval(
     key = statistics["S3Uri"].removeprefix(f"s3://{BUCKET}/")
     document = json.loads(remote._files.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
     assert document["evaluations"][0]["metrics"]["qa.score"]["value"] == 0.7
+
+
+def test_a_job_starts_from_a_pushed_version_by_its_name(
+    tmp_path: Path, remote: SageMakerRegistry
+) -> None:
+    version = remote.push(registered(tmp_path), LocalRegistry(tmp_path / "registry"))
+    source = "registry:temper-dev-models/support@1.0.0"
+    assert find_version(remote._client, source).address == (
+        f"s3://{BUCKET}/registry/sha256/{version.trees['safetensors']}/"
+    )
+
+
+def test_of_two_packages_of_a_version_the_first_one_counts(
+    tmp_path: Path, remote: SageMakerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push that did not see the package of another one, and whose token the service forgot."""
+    record, store = registered(tmp_path), LocalRegistry(tmp_path / "registry")
+    first = remote.push(record, store)
+    other = registered(tmp_path / "theirs", weights="theirs")
+    unseen = iter((None,))
+    find = remote._find
+    monkeypatch.setattr(remote, "_find", lambda r: next(unseen, find(r)))
+    create = remote._client.create_model_package
+    monkeypatch.setattr(
+        remote._client,
+        "create_model_package",
+        lambda **request: create(**request | {"ClientToken": "another"}),
+    )
+    with pytest.raises(RegistryError, match=r"exists .* with other files"):
+        remote.push(other, LocalRegistry(tmp_path / "theirs" / "registry"))
+    assert len(packages(remote)) == 2 and remote.versions() == [first]
 
 
 def test_pushing_twice_sends_nothing_again(tmp_path: Path, remote: SageMakerRegistry) -> None:

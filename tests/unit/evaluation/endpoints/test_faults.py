@@ -69,7 +69,7 @@ def test_the_probe_refuses_what_is_not_the_echo_of_the_text(
     err = capsys.readouterr().err
     assert "choice, text: multiple choice and perplexity need log-prob" in err
     assert message in err
-    assert "Serve the model with vLLM" in err
+    assert "Serve the model with temper serve or vLLM" in err
     assert "Traceback" not in err
     assert [body["prompt"] for _, body in server.calls] == [PROBE]
     assert not Path("out/results.json").exists()
@@ -84,7 +84,7 @@ def test_a_refused_probe_ends_the_evaluation(
     assert main(["evaluate", endpoint_file(server), path]) == 4
     err = capsys.readouterr().err
     assert f"HTTP {status}: " in err
-    assert "Serve the model with vLLM" in err
+    assert "Serve the model with temper serve or vLLM" in err
     assert len(server.calls) == 1
 
 
@@ -156,6 +156,27 @@ def test_an_unreachable_endpoint_is_named(suite: Path, capsys: pytest.CaptureFix
     err = capsys.readouterr().err
     assert "the endpoint at http://127.0.0.1:9/v1 does not answer" in err
     assert "vLLM" not in err
+
+
+def test_an_unreachable_endpoint_is_named_before_the_other_model_is_evaluated(
+    suite: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tasks_of(suite, ANSWERS))
+    assert main(["evaluate", "openai:http://127.0.0.1:9/v1#m", path, "--against", tiny]) == 4
+    out, err = capsys.readouterr()
+    assert "the endpoint at http://127.0.0.1:9/v1 cannot be reached" in err
+    assert "evaluating" not in out
+
+
+def test_a_name_that_the_endpoint_does_not_list_is_shown(
+    suite: Path, server: CompletionsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tasks_of(suite, ANSWERS))
+    server.statuses = [(404, {})] * 4
+    assert main(["evaluate", endpoint_file(server, model="tiny"), path]) == 4
+    out, err = capsys.readouterr()
+    assert "the endpoint lists no tiny, but tiny-1" in out
+    assert "There is no such address or model" in err
 
 
 def test_an_echo_without_usage_ends_with_the_generated_token() -> None:

@@ -27,9 +27,10 @@ from training.judges.base import JudgeContext
 SHARED = ROOT.parent / "shared/data"
 STORIES = str(SHARED / "models/stories260K-hf")
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(
+needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="the real model is in ../shared/data, which is absent"
 )
+pytestmark = needs_shared
 STARTS = (
     "Once upon a time there was a dog named Max. Max liked to",
     "Lily and Tom went to the park. They saw a big",
@@ -48,7 +49,11 @@ def server() -> Iterator[CompletionsServer]:
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
-    folder = tmp_path_factory.mktemp("truth")
+    return truth_suite(tmp_path_factory.mktemp("truth"))
+
+
+def truth_suite(folder: Path) -> Suite:
+    """Write a multiple choice, a perplexity and a generation of five stories into a folder."""
     rows = [
         {"start": start, "ends": [*ENDS[number:], *ENDS[:number]], "right": number % 5}
         for number, start in enumerate(STARTS)
@@ -78,10 +83,12 @@ def scores(suite: Suite, model: Any) -> dict[str, TaskScores]:
     return {task.name: run_task(task, read_items(task), model, context) for task in suite.tasks}
 
 
+def section_of(url: str, model: str, **keys: Any) -> OpenAiModel:
+    return OpenAiModel.model_validate({"kind": "openai", "url": url, "model": model, **keys})
+
+
 def endpoint(server: CompletionsServer, suite: Suite, folder: Path, **keys: Any) -> EndpointModel:
-    section = OpenAiModel.model_validate(
-        {"kind": "openai", "url": server.url, "model": server.name, **keys}
-    )
+    section = section_of(server.url, server.name, **keys)
     context = JudgeContext(CPU, folder / "out", folder / "cache", role="endpoint")
     model = EndpointModel(server.url, section, context)
     model.prepare(suite, {task.name: read_items(task) for task in suite.tasks})
