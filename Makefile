@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -58,7 +58,7 @@ train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
-prepare: $(VENV)/.prepare $(if $(filter-out local,$(TARGET)),$(VENV)/.launch)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm ENV=dev NODES=2]
+prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch) $(if $(filter ray,$(TARGET)),$(VENV)/.ray)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm|ray ENV=dev NODES=2]
 	@$(TEMPER) prepare $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(NODES),--nodes $(NODES))
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]

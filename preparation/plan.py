@@ -85,7 +85,8 @@ def code_version() -> str:
     """Return a digest of the code that reads and prepares rows."""
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parents[1]
-    for part in ("preparation", "training/data/readers", "training/data/schema"):
+    parts = ("readers", "schema", "contamination")
+    for part in ("preparation", *(f"training/data/{name}" for name in parts)):
         for path in sorted((root / part).rglob("*")):
             if not path.is_file() or "__pycache__" in path.parts:
                 continue

@@ -55,6 +55,7 @@ def test_a_suite_on_an_endpoint_compared_with_the_same_model_here(
     assert f"{found.spent['usd']:.4f} USD by the prices given" in out
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert "OpenAI protocol" in page
+    assert "Spent: usd" in page
 
 
 @pytest.mark.slow
