@@ -88,7 +88,7 @@ def read_suite_work(job: Job, shape: ModelShape) -> SuiteWork | None:
         for path in job.evaluate.suite
         for task in load_suite(Path(path), against=models == 2).tasks
     ]
-    samples = [_Sample.of(task) for task in tasks]
+    samples = [_TaskSample.of(task) for task in tasks]
     texts = [text for sample in samples for item in sample.items for text in _texts(item)]
     per_token, _ = chars_per_token(job, shape.vocab, texts)
     rows = [sample.rows(per_token, shape.context) for sample in samples]
@@ -139,7 +139,7 @@ def suite_s(work: SuiteWork, shape: ModelShape, machine: Machine, load_gb_s: Ran
 
 
 @dataclass(frozen=True)
-class _Sample:
+class _TaskSample:
     """First items of a task, and the number of all.
 
     Attributes:
@@ -157,7 +157,7 @@ class _Sample:
     max_new_tokens: int
 
     @classmethod
-    def of(cls, task: TaskSection) -> _Sample:
+    def of(cls, task: TaskSection) -> _TaskSample:
         """Return the sample of a task."""
         from evaluation.config.tasks import GenerationTask, Perplexity
         from evaluation.items import read_items, read_rows

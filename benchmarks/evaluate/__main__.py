@@ -95,7 +95,13 @@ def _require_equal_metrics(outcomes: dict[str, list[dict[str, Any]]]) -> None:
 
 def _section(outcomes: dict[str, list[dict[str, Any]]], model: Path, rounds: int) -> str:
     def row(label: str, values: dict[str, list[float]], scale: float = 0.0) -> list[str]:
-        """Return medians and their ratio; items per second of CPU time if `scale` items."""
+        """Return the cells of a line.
+
+        Args:
+            label: Name of the line.
+            values: Seconds of each contestant in each round.
+            scale: Number of items, to show items per second; 0 to show seconds.
+        """
         shown = [
             f"{scale / median(values[name]) if scale else median(values[name]):.1f}"
             for name in CONTESTANTS
