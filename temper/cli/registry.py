@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from temper.cli.options import RunArgument, run_folder
+
 if TYPE_CHECKING:
     from registry.remote.base import RemoteRegistry
 
@@ -45,7 +47,7 @@ DEFAULT_REGISTRY = Path("model-registry")
 
 
 def _register(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: RunArgument,
     name: Annotated[str | None, typer.Option(help="Name of the model; the job's if omitted.")] = (
         None
     ),
@@ -74,7 +76,7 @@ def _register(
 
     # First: a registry that cannot be reached leaves nothing behind.
     remote = _remote(to, env, tracking_uri)
-    record = register_model(RegisterOptions(run, registry, name, version, override))
+    record = register_model(RegisterOptions(run_folder(run), registry, name, version, override))
     if remote is not None:
         push_model(registry, record.id, remote)
     return 0
