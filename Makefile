@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -58,7 +58,7 @@ train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
-prepare: $(VENV)/.prepare $(if $(filter-out local,$(TARGET)),$(VENV)/.launch)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm ENV=dev NODES=2]
+prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch) $(if $(filter ray,$(TARGET)),$(VENV)/.ray)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm|ray ENV=dev NODES=2]
 	@$(TEMPER) prepare $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(NODES),--nodes $(NODES))
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
@@ -265,7 +265,7 @@ bench-gpu: $(VENV)/.train  ## check and measure a GPU without a network: make be
 measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-images train-recognizer
+.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-serve bench-images train-recognizer
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature, and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
@@ -290,6 +290,9 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
+
+bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve with transformers serve under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
+	@$(PY) -m benchmarks.serving $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]
 	@$(PY) -m benchmarks.prepare $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))

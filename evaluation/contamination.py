@@ -2,8 +2,9 @@
 
 An item is contaminated if a training row covers at least half of its words by runs of eight words
 (the rule of Tülu 3, Lambert et al. 2024, https://arxiv.org/abs/2411.15124), in lower case and
-without punctuation. A question of fewer than eight words is contaminated if a text of a row equals
-it in all words and the row holds its answer too. Rephrased items are not found.
+without punctuation. A question of up to forty words is contaminated too if a sentence or paragraph
+of a row is an edited copy of it. A question of fewer than eight words is contaminated only if the
+row holds its answer too. Rephrased items are not found.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from evaluation.items import Item
 from training.config.data import Source
 from training.config.job import Pipeline
 from training.console import say
+from training.data.contamination.answers import holds_answer
+from training.data.contamination.edits import PASSAGE_LENGTHS, EditIndex
+from training.data.contamination.passages import passages
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
 from training.errors import TemperError
@@ -189,6 +193,8 @@ class ItemIndex:
         self._short: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
         self._lengths: dict[int, int] = {}
         places: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        self._answers = [normalized_words(item.answer) for item in items]
+        self._edits = EditIndex([normalized_words(item.question) for item in items])
         for number, item in enumerate(items):
             words = normalized_words(item.question)
             self._lengths[number] = len(words)
@@ -222,6 +228,24 @@ class ItemIndex:
         for number, positions in covered.items():
             if len(positions) >= _MIN_SHARE * self._lengths[number]:
                 self.found.setdefault(number, origin)
+        self._search_edited(origin, texts, all_words)
+
+    def _search_edited(
+        self, origin: str, texts: Sequence[str], all_words: Sequence[Sequence[str]]
+    ) -> None:
+        for text in texts:
+            for passage in passages(text, normalized_words, PASSAGE_LENGTHS):
+                for item, _, sure in self._edits.find(passage):
+                    alone = sure and self._lengths[item] >= NGRAM_WORDS
+                    if alone or self._holds_answer(item, all_words, sure=sure):
+                        self.found.setdefault(item, origin)
+
+    def _holds_answer(self, item: int, texts: Sequence[Sequence[str]], *, sure: bool) -> bool:
+        """Return True if a row holds the answer of an item; a short one if its question is sure."""
+        answer = self._answers[item]
+        if sure and any(_contains(text, answer) for text in texts):
+            return True
+        return holds_answer(texts, answer)
 
 
 def _contains(words: Sequence[str], part: Sequence[str]) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preparation.examples import ExampleTexts
+from preparation.report_groups import ReportGroups
 from preparation.rows import PreparedRow
 from preparation.steps.step import Finding
 
@@ -23,6 +24,7 @@ class Ledger:
 
     Args:
         examples: Texts of examples.
+        report_by: Names of `prepare.report.by`.
 
     Attributes:
         rows_read: Rows by source.
@@ -36,10 +38,15 @@ class Ledger:
         tags: Rows by language and the like.
         measured: What the measurement of a step counted: numbers in mappings.
         examples: The first rows of each step and reason: id and beginning of the text.
+        groups: Rows by step, column and group of the report.
+        columns: Records by column, if the report has groups.
     """
 
-    def __init__(self, examples: ExampleTexts | None = None) -> None:
+    def __init__(self, examples: ExampleTexts | None = None, report_by: Sequence[str] = ()) -> None:
         self._example_texts = examples or ExampleTexts()
+        self._group_counts = ReportGroups(report_by, self._example_texts)
+        self.groups = self._group_counts.counts
+        self.columns: Counter[str] = Counter()
         self.rows_read: Counter[str] = Counter()
         self.rows_made: Counter[str] = Counter()
         self.rejected: dict[str, Counter[str]] = defaultdict(Counter)
@@ -53,6 +60,29 @@ class Ledger:
         self.tags: Counter[str] = Counter()
         self.measured: dict[str, dict[str, Any]] = {}
         self.examples: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+
+    def read(self, source: str, values: Mapping[str, Any], reason: str | None = None) -> None:
+        """Count a record that was read, by the groups of the report.
+
+        Args:
+            source: Label of its source.
+            values: Its values.
+            reason: Reason if it is rejected.
+        """
+        if self._group_counts.by:
+            self.columns.update(values.keys())
+            reasons = () if reason is None else (reason,)
+            self._group_counts.add_record(READ_STEP, values, source, reasons)
+
+    def examine(self, step: str, row: PreparedRow, reasons: Sequence[str]) -> None:
+        """Count a row that a step examined, by the groups of the report.
+
+        Args:
+            step: The step.
+            row: The row.
+            reasons: Reasons for which it is dropped, or would be.
+        """
+        self._group_counts.add(step, row, reasons)
 
     def reject(
         self,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from preparation.config.group_report import measured_groups
 from preparation.passes.building import REJECTED, read_account, read_json, read_lines
 from preparation.plan import PreparationPlan
 from training.errors import DataError
+
+_LISTED_COLUMNS = 20
 
 
 def check_rows(planned: PreparationPlan, folder: Any) -> None:
@@ -38,7 +41,27 @@ def check_rows(planned: PreparationPlan, folder: Any) -> None:
                 f"{label}: none of its {rows} rows can be read. The first one is {first['row']}: "
                 f"{first['detail']}"
             )
+    _check_groups(planned, account)
     _check_left(planned, account)
+
+
+def _check_groups(planned: PreparationPlan, account: dict[str, Any]) -> None:
+    """Refuse a column of `prepare.report.by` that no record has.
+
+    Raises:
+        DataError: With the columns that there are.
+    """
+    report, steps = planned.job.prepare.report, planned.job.prepare.steps
+    if report is None or not account["columns"]:
+        return
+    measured = measured_groups(report.by, (step.step for step in steps))
+    missing = [name for name in report.by if name not in {*measured, *account["columns"]}]
+    if missing:
+        columns = ", ".join(sorted(account["columns"])[:_LISTED_COLUMNS])
+        raise DataError(
+            f"prepare.report.by: no record has a column {missing[0]!r}. Columns: {columns}. Name "
+            "one of them, row_source, or language after the step of that name"
+        )
 
 
 def check_splits(planned: PreparationPlan, folder: Any) -> None:

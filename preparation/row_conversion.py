@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import xxhash
 
+from preparation.config.group_report import values_of
 from preparation.config.source import PreparedSource
 from preparation.rows import PreparedRow, Scalar
 from training.data.readers.records import SourceRecord
@@ -38,12 +39,14 @@ class RowConverter:
     Args:
         source: Source as the job names it.
         label: Label of the source in ids and counts.
+        report_by: Columns of `prepare.report.by`.
     """
 
-    def __init__(self, source: PreparedSource, label: str):
+    def __init__(self, source: PreparedSource, label: str, report_by: Sequence[str] = ()):
         self._reader = SchemaReader(source, "any")
         self._source = source
         self._label = label
+        self._report_by = report_by
 
     def convert(self, record: SourceRecord) -> PreparedRow:
         """Return the prepared row of a record.
@@ -60,7 +63,13 @@ class RowConverter:
             _check_values(columns)
         tags = self._tags(record)
         prepared = PreparedRow(
-            record.origin, self._label, shape, columns, tags=tags, tags_of_source=tuple(tags)
+            record.origin,
+            self._label,
+            shape,
+            columns,
+            tags=tags,
+            tags_of_source=tuple(tags),
+            report_by=values_of(record.values, self._report_by),
         )
         return replace(prepared, group=self._group(prepared, record))
 

@@ -58,7 +58,7 @@ class RowFileWriter:
             content: Hash of its content.
         """
         fields = [row.id, row.source, row.shape, row.columns, row.group, row.tags]
-        fields += [row.tags_of_source, content]
+        fields += [row.tags_of_source, row.report_by, content]
         self._stream.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
         _add_id(self._ids, row.id)
         self._rows += 1
@@ -98,8 +98,9 @@ def read_lines(folder: Any, rank: int) -> Iterator[bytes]:
 
 def stored_row(line: bytes) -> StoredRow:
     """Return the row of a line."""
-    id_, source, shape, columns, group, tags, names, content = orjson.loads(line)
-    return StoredRow(PreparedRow(id_, source, shape, columns, group, tags, tuple(names)), content)
+    id_, source, shape, columns, group, tags, names, report_by, content = orjson.loads(line)
+    row = PreparedRow(id_, source, shape, columns, group, tags, tuple(names), report_by)
+    return StoredRow(row, content)
 
 
 def read_rows(folder: Any, rank: int) -> Iterator[StoredRow]:

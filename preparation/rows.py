@@ -65,6 +65,7 @@ class PreparedRow:
         group: Key that keeps related rows on one side of a split, such as a document or a user.
         tags: Values that steps have measured, such as the language, and columns kept as tags.
         tags_of_source: Names of the tags whose values come from the data.
+        report_by: Values of the columns of `prepare.report.by`; no shard holds them.
     """
 
     id: str
@@ -74,6 +75,7 @@ class PreparedRow:
     group: str = ""
     tags: dict[str, Scalar] = field(default_factory=dict)
     tags_of_source: tuple[str, ...] = ()
+    report_by: dict[str, str] = field(default_factory=dict)
 
     def parts(self) -> list[TextPart]:
         """Return the texts of the row in reading order; texts without content are left out."""

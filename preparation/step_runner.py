@@ -34,10 +34,20 @@ class StepRunner:
         sections: Sections of the steps, in order.
         ledger: Account of the unit.
         records: Records of the unit.
+        folder: datatrove's `DataFolder` of the preparation; None to try the steps without one.
     """
 
-    def __init__(self, sections: Sequence[StepSection], ledger: Ledger, records: RowRecords):
-        self._steps = [(section, section.build()) for section in sections]
+    def __init__(
+        self,
+        sections: Sequence[StepSection],
+        ledger: Ledger,
+        records: RowRecords,
+        folder: Any = None,
+    ):
+        self._steps = [
+            (section, section.build() if folder is None else section.build_from(folder))
+            for section in sections
+        ]
         self._ledger = ledger
         self._records = records
 
@@ -57,6 +67,8 @@ class StepRunner:
         for section, step in self._steps:
             if isinstance(step, Measurement):
                 self._ledger.measured[section.name] = step.to_json()
+            elif isinstance(step, Rule) and (measured := step.measured()):
+                self._ledger.measured[section.name] = measured
 
     def _transform(
         self, section: StepSection, step: Transformation, batch: list[PreparedRow]
@@ -85,6 +97,7 @@ class StepRunner:
             self._ledger.findings[name][finding.kind] += 1
             self._records.findings.append({"row": row.id, "step": name, **finding._asdict()})
         drops = getattr(section, "action", None) == "drop"
+        self._ledger.examine(name, tagged, examination.reasons[: 1 if drops else None])
         if examination.reasons and drops:
             reason = examination.reasons[0]
             self._ledger.reject(name, reason, row.source, tagged, findings=examination.findings)

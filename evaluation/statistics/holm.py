@@ -1,25 +1,12 @@
-"""Holm's correction of p-values for the number of comparisons."""
+"""Holm's correction of the p-values of comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from evaluation.results import PairedResult
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm, in the order given.
-
-    With them, the chance that any of the comparisons without a difference is called different is
-    at most the level (Holm 1979, https://www.jstor.org/stable/4615733).
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+from safety.binomial import holm
 
 
 def adjust_comparisons(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from preparation.config.duplicates import DuplicatesStep
+from preparation.config.group_report import GroupReport
 from preparation.config.source import PreparedSource
 from preparation.config.split import Split
 from preparation.steps.chunk import ChunkStep
@@ -15,6 +16,7 @@ from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
 from preparation.steps.personal_data.section import PersonalDataStep
 from preparation.steps.quality.section import QualityStep
+from preparation.steps.quality_classifier.section import QualityClassifierStep
 from preparation.steps.secrets.section import SecretsStep
 from preparation.steps.tokenizer_statistics import TokenizerStatisticsStep
 from preparation.steps.toxicity import ToxicityStep
@@ -29,6 +31,7 @@ AnyStep = Annotated[
     | PersonalDataStep
     | SecretsStep
     | QualityStep
+    | QualityClassifierStep
     | ToxicityStep
     | DuplicatesStep
     | ChunkStep
@@ -53,6 +56,7 @@ class Prepare(ConfigSection):
     steps: tuple[AnyStep, ...] = ()
     """Steps, in the order in which they run."""
     split: Split = Split()
+    report: GroupReport | None = None
     output: str = "prepared"
     """Folder in which the result is written, as `NAME/DIGEST`."""
     unit_mib: PositiveInt = 64

@@ -91,6 +91,8 @@ def _problems(job: PreparationJob) -> Iterable[Problem]:
     elif not job.prepare.sources:
         fix = "Name a file or a folder, or add a section synthesize"
         yield Problem("prepare.sources", "there is nothing to prepare", fix=fix)
+    if job.prepare.report is not None:
+        yield from job.prepare.report.problems()
     names = [step.step for step in job.prepare.steps]
     for index, step in enumerate(job.prepare.steps):
         key = f"prepare.steps.{index}"

@@ -37,6 +37,7 @@ class ExamineRows(PipelineStep):
         labels: Label of each source.
         sections: Steps to run.
         examples: Texts of examples.
+        report_by: Names of `prepare.report.by`.
     """
 
     name = "Examine rows"
@@ -50,6 +51,7 @@ class ExamineRows(PipelineStep):
         labels: Sequence[str],
         sections: Sequence[StepSection],
         examples: ExampleTexts,
+        report_by: Sequence[str] = (),
     ):
         super().__init__()
         self.folder = folder
@@ -58,6 +60,7 @@ class ExamineRows(PipelineStep):
         self.labels = labels
         self.sections = sections
         self.examples = examples
+        self.report_by = report_by
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the rows that pass, with their text for signatures.
@@ -72,9 +75,9 @@ class ExamineRows(PipelineStep):
             OSError: A file cannot be opened, or the rows cannot be stored.
         """
         assert world_size == len(self.units), "a task is a unit"
-        ledger, records = Ledger(self.examples), RowRecords([], [])
+        ledger, records = Ledger(self.examples, self.report_by), RowRecords([], [])
         rows = self._read(self.units[rank], ledger, records)
-        passed = StepRunner(self.sections, ledger, records).run(rows)
+        passed = StepRunner(self.sections, ledger, records, self.folder).run(rows)
         hidden = hidden_values(self.examples.hide_values)
         try:
             with hidden, RowFileWriter(self.folder, rank) as writer:
@@ -94,17 +97,20 @@ class ExamineRows(PipelineStep):
             source = self.sources[part.source]
             label = self.labels[part.source]
             if part.source not in converters:
-                converters[part.source] = RowConverter(source, label)
+                converters[part.source] = RowConverter(source, label, self.report_by)
             converter = converters[part.source]
             for record in read_records(part, source):
                 if source.limit is not None and ledger.rows_read[label] >= source.limit:
                     break
                 ledger.rows_read[label] += 1
                 row = _converted(converter, record)
+                values = {} if isinstance(record, BadRecord) else record.values
                 if isinstance(row, PreparedRow):
+                    ledger.read(label, values)
                     yield row
                     continue
                 reason = record.code if isinstance(record, UnreadableDocument) else "unreadable"
+                ledger.read(label, values, reason)
                 ledger.reject(READ_STEP, reason, label)
                 records.rejected.append(
                     {"row": record.origin, "step": READ_STEP, "reason": reason, "detail": row}

@@ -36,6 +36,7 @@ class WriteShards(PipelineStep):
         sections: Steps after it.
         split: Section `prepare.split`.
         examples: Texts of examples.
+        report_by: Names of `prepare.report.by`.
     """
 
     name = "Write shards"
@@ -48,6 +49,7 @@ class WriteShards(PipelineStep):
         sections: Sequence[StepSection],
         split: Split,
         examples: ExampleTexts,
+        report_by: Sequence[str] = (),
     ):
         super().__init__()
         self.folder = folder
@@ -55,6 +57,7 @@ class WriteShards(PipelineStep):
         self.sections = sections
         self.split = split
         self.examples = examples
+        self.report_by = report_by
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the shards of a unit.
@@ -64,13 +67,14 @@ class WriteShards(PipelineStep):
             rank: Number of the task.
             world_size: Number of all tasks.
         """
-        ledger, records = Ledger(self.examples), RowRecords([], [])
+        ledger, records = Ledger(self.examples, self.report_by), RowRecords([], [])
         roots = read_json(self.folder, GROUPS) if self.duplicates else {}
         splitter, sides = Splitter(self.split, roots), Counter[str]()
         groups: dict[str, str] = {}
         rows = self._read(rank, ledger, records, groups)
+        steps = StepRunner(self.sections, ledger, records, self.folder)
         with ShardWriter(self.folder, rank) as shards:
-            for row in StepRunner(self.sections, ledger, records).run(rows):
+            for row in steps.run(rows):
                 origin = row.id.partition("#")[0]
                 key = (row, content_hash(row), groups.get(origin, ""))
                 side = splitter.side(*key)
@@ -96,6 +100,8 @@ class WriteShards(PipelineStep):
                 note = f"similarity {found['similarity']:.2f} to {found['of']}"
             elif "kind" in found:
                 note = f"equal to {found['of']}"
+            if self.duplicates is not None:
+                ledger.examine(_STEP, row, (found["kind"],) if "kind" in found else ())
             if "kind" not in found:
                 yield row
             elif self.duplicates is not None and self.duplicates.action == "drop":

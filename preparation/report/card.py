@@ -46,7 +46,8 @@ def render_card(report: dict[str, Any]) -> str:
             lines += ["", *_table(table)]
     lines += ["", "## Splits\n", "| split | rows |", "|---|---|"]
     lines += [f"| {split} | {rows:,} |" for split, rows in report["splits"].items()]
-    lines += ["", *(f"- {notice}." for notice in report["notices"])] if report["notices"] else []
+    notes = [*report["warnings"], *report["notices"]]
+    lines += ["", *(f"- {note}." for note in notes)] if notes else []
     lines += ["", "Counts by source and language, with examples: [report](report.html).", ""]
     return "\n".join(lines)
 

@@ -23,8 +23,10 @@ from preparation.passes.building import (
 )
 from preparation.plan import PreparationPlan
 from preparation.report.card import render_card
+from preparation.report.groups import group_shares, warnings
 from preparation.report.notices import notices
 from preparation.report.page import render_page
+from preparation.rows import PreparedRow
 from preparation.steps.step import StepSection
 
 RECIPE_FILE, CARD_FILE, PAGE_FILE = "recipe.yaml", "README.md", "report.html"
@@ -78,6 +80,7 @@ def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
     for shard in shards:
         split = shard["file"].partition("/")[0]
         splits[split] = splits.get(split, 0) + shard["rows"]
+    groups = _groups(planned, {name: accounts[name] for name in names})
     return {
         "name": planned.job.name,
         "digest": planned.digest,
@@ -94,17 +97,55 @@ def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
         ],
         "rows_read": sum(first["rows_read"].values()),
         "rows_written": sum(last["written"].values()),
-        "steps": [_step(name, planned, accounts[name]) for name in names],
+        "steps": [_step(name, planned, accounts[name], folder) for name in names],
         "tags": dict(sorted(last["tags"].items(), key=lambda item: (-item[1], item[0]))),
+        "groups": groups,
+        "warnings": warnings(groups),
         "notices": notices(last["tags"], splits, planned.job.prepare.split),
         "splits": splits,
         "shards": shards,
     }
 
 
-def _step(name: str, planned: PreparationPlan, account: dict[str, Any]) -> dict[str, Any]:
+def _groups(planned: PreparationPlan, accounts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the share of each group's rows that each rule drops.
+
+    Args:
+        planned: The preparation.
+        accounts: Account of the pass of each step, in order.
+    """
+    counts = {
+        name: account["groups"][name]
+        for name, account in accounts.items()
+        if name in account["groups"]
+    }
+    texts = ExampleTexts(planned.job.prepare.steps)
+
+    def name_of(group: str) -> str:
+        return texts.excerpt(PreparedRow("", "", "text", {"text": group}))
+
+    shares = group_shares(counts, name_of if texts.hide_values else str)
+    actions: dict[str, str] = {
+        step.step: getattr(step, "action", "drop") for step in planned.job.prepare.steps
+    }
+    return [share.document() | {"action": actions.get(share.step, "drop")} for share in shares]
+
+
+def _step(
+    name: str, planned: PreparationPlan, account: dict[str, Any], folder: Any
+) -> dict[str, Any]:
+    """Return what a step did.
+
+    Args:
+        name: Name of the step.
+        planned: The preparation.
+        account: Account of the pass in which it ran.
+        folder: datatrove's `DataFolder` in which it was built.
+    """
     section = next((step for step in planned.job.prepare.steps if step.step == name), None)
     measured = account["measured"].get(name, {})
+    if isinstance(section, StepSection):
+        measured = {**measured, **section.trained_facts(folder)}
     hide_values = ExampleTexts(planned.job.prepare.steps).hide_values
     facts = section.facts(measured, hide_values) if isinstance(section, StepSection) else ()
     return {

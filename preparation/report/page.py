@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from preparation.report.groups import tables
 from preparation.rows import Scalar
 from training.page_environment import page_environment
 
@@ -16,7 +17,9 @@ _MOST = 6
 def render_page(report: dict[str, Any]) -> str:
     """Return the page as HTML, without external resources."""
     environment = page_environment(_HERE, _STYLE, largest=largest, share=share, value=value)
-    return environment.get_template("page_of_data.html.jinja").render(report=report)
+    return environment.get_template("page_of_data.html.jinja").render(
+        report=report, group_tables=tables(report["groups"])
+    )
 
 
 def largest(counts: dict[str, int]) -> list[tuple[str, int]]:

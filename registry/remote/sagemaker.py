@@ -65,6 +65,8 @@ class SageMakerRegistry:
         RegistryError: The environment has no model package group.
     """
 
+    one_per_stage = False
+
     def __init__(self, platform: PlatformParameters, client: Any, s3: Any):
         self.title = f"SageMaker ({platform.environment.name})"
         group = platform.get("training/model-package-group")

@@ -12,7 +12,11 @@ from pydantic import Field
 from preparation.rows import PreparedRow
 from preparation.steps.decontaminate.items import BenchmarkItem, read_items
 from preparation.steps.step import Examination, FilterSection, Rule
+from preparation.words import words
 from training.config.locations import existing_path
+from training.data.contamination.answers import holds_answer
+from training.data.contamination.edits import PASSAGE_LENGTHS
+from training.data.contamination.passages import passages
 from training.data.readers.formats import kind_of
 from validation.problem import Problem
 
@@ -81,9 +85,11 @@ class Decontamination(Rule):
     def __init__(self, items: Sequence[BenchmarkItem], similarity: float | None):
         from preparation.steps.decontaminate.copies import CopyIndex
         from preparation.steps.decontaminate.similarity import SimilarityIndex
+        from training.data.contamination.edits import EditIndex
 
         self._items = items
         self._copies = CopyIndex(items)
+        self._edits = EditIndex([words(item.question) for item in items])
         self._asking = [
             number for number, item in enumerate(items) if len(item.question) >= _MIN_CHARACTERS
         ]
@@ -120,6 +126,21 @@ class Decontamination(Rule):
             number = self._copies.find(part.text)
             if number is not None:
                 return _contaminated("benchmark_copy", self._items[number], None)
+        return self._edited(row)
+
+    def _edited(self, row: PreparedRow) -> Examination | None:
+        """Return a short item of which a passage is an edited copy, if the copy is sure."""
+        texts = [part.text for part in row.content()]
+        matches = [
+            match
+            for text in texts
+            for passage in passages(text, words, PASSAGE_LENGTHS)
+            for match in self._edits.find(passage)
+        ]
+        for match in sorted(matches, key=lambda match: (-match.score, match.item)):
+            item = self._items[match.item]
+            if match.sure or holds_answer(list(map(words, texts)), words(item.answer)):
+                return _contaminated("benchmark_edited", item, match.score)
         return None
 
     def _passages(self, row: PreparedRow) -> list[str]:

@@ -114,3 +114,19 @@ def test_unknown_training_data_are_not_called_clean(
 ) -> None:
     model = tmp_path if sources is None else _run(tmp_path, sources)
     assert search_training_data(str(model), [SearchedItem(_LONG)]) is None
+
+
+def test_an_edited_copy_of_a_short_question_is_found() -> None:
+    questions = [
+        "Which river did the Romans cross before they founded Cologne?",
+        "Why do cats always land on their feet after a fall?",
+        "How long does light travel from the sun to Neptune?",
+        "What metal melts in the palm of your hand on a warm day?",
+        "Where do eels of European rivers go to lay eggs?",
+    ]
+    items = [SearchedItem(text) for text in questions]
+    rows = [
+        ["Answer briefly. Why do cats always land feet on feet after a fall? Explain.", "Reflex."],
+        ["Which river did the Vikings cross before they plundered Paris?", "The Seine."],
+    ]
+    assert _found(items, rows) == {1: "train.jsonl:1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,23 @@ def test_gates_are_said_not_to_be_exported(
     suite.write_text(suite.read_text("utf-8") + gates, encoding="utf-8")
     assert export(suite, "inspect") == 0
     assert "gates are checked by `temper evaluate` alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["lm-eval", "inspect"])
+def test_tasks_whose_names_differ_in_a_hyphen_have_functions_of_their_own(
+    tmp_path: Path, to: str
+) -> None:
+    suite = write_suite(tmp_path, "facts", scores=[{"kind": "classification"}])
+    document = yaml.safe_load(suite.read_text("utf-8"))
+    [task] = document["tasks"]
+    document["tasks"] = [{**task, "name": name} for name in ("a-b", "a_b")]
+    suite.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert export(suite, to) == 0
+    module = next(path for path in (tmp_path / "out").glob("*.py"))
+    functions = [
+        node.name
+        for node in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    top = [name for name in functions if functions.count(name) > 1]
+    assert set(top) <= {"fold", "score"}  # functions inside of others

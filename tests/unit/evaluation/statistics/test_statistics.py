@@ -11,12 +11,13 @@ from scipy import optimize, stats
 from evaluation.metric import TaskMetric, mean_metric, ratio
 from evaluation.results import PairedResult
 from evaluation.statistics.bootstrap import bootstrap_interval
-from evaluation.statistics.holm import adjust_comparisons, holm
+from evaluation.statistics.holm import adjust_comparisons
 from evaluation.statistics.normal import t95
 from evaluation.statistics.paired import compare
 from evaluation.statistics.paired_proportions import mcnemar_p, tango_interval
 from evaluation.statistics.randomization import randomization_p
 from evaluation.statistics.summary import summarise
+from safety.binomial import holm
 
 
 def test_a_proportion_has_the_wilson_interval_of_scipy() -> None:
