@@ -80,7 +80,7 @@ def _legacy_rope(rope: Mapping[str, Any]) -> dict[str, Any]:
     if any(isinstance(value, Mapping) for value in rope.values()):
         raise ModelError("Transformers 4 has no key for positions that differ between layers")
     scaling = dict(rope)
-    found = {
+    found: dict[str, Any] = {
         key: scaling.pop(key) for key in ("rope_theta", "partial_rotary_factor") if key in scaling
     }
     default = scaling.get("rope_type", "default") == "default"
