@@ -18,6 +18,7 @@ from registry.errors import RegistryError
 from registry.record import STAGES, ModelRecord, StageChange
 from registry.remote.base import RemoteVersion, trees_of
 from registry.remote.model_card import model_card
+from registry.remote.version_files import UploadedVersion
 from registry.version import parse_version
 
 APPROVED, REJECTED, PENDING = "Approved", "Rejected", "PendingManualApproval"
@@ -39,18 +40,12 @@ class PackageFiles:
     Attributes:
         group: Name of the model package group.
         image: Image of the containers, with its digest.
-        forms: Address of each form, which ends in `/`.
-        metrics: Address of the results of all suites; None without an evaluation.
-        metrics_sha256: Digest of that file.
-        checksums: Digest of the checksums that S3 has of the version's files.
+        uploaded: Addresses of the version's files.
     """
 
     group: str
     image: str
-    forms: Mapping[str, str]
-    metrics: str | None
-    metrics_sha256: str | None
-    checksums: str
+    uploaded: UploadedVersion
 
 
 def create_request(record: ModelRecord, files: PackageFiles) -> dict[str, Any]:
@@ -64,27 +59,31 @@ def create_request(record: ModelRecord, files: PackageFiles) -> dict[str, Any]:
         RegistryError: The version has more forms than a package can hold, or one with a name that
             metadata cannot.
     """
-    if len(files.forms) > _MAX_FORMS:
+    if len(files.uploaded.forms) > _MAX_FORMS:
         raise RegistryError(
-            f"{record.id} has {len(files.forms)} forms, and a model package holds {_MAX_FORMS}. "
+            f"{record.id} has {len(files.uploaded.forms)} forms, and a model package holds {_MAX_FORMS}. "
             f"Register it with fewer files in export/"
         )
-    if unnamed := [form for form in files.forms if not _FORM.fullmatch(form)]:
+    if unnamed := [form for form in files.uploaded.forms if not _FORM.fullmatch(form)]:
         raise RegistryError(
             f"{record.id}: {', '.join(unnamed)} cannot name a form in SageMaker: up to 100 "
             f"letters, digits, '.', '_' and '-'. Rename the file in export/, and register again"
         )
-    main, *others = sorted(files.forms, key=_form_order)
+    main, *others = sorted(files.uploaded.forms, key=_form_order)
     request: dict[str, Any] = {
         "ModelPackageGroupName": files.group,
         "ModelPackageDescription": description(record),
         "ModelApprovalStatus": PENDING,
         "ModelLifeCycle": _life_cycle("none"),
         "InferenceSpecification": _specification(files, main),
-        "CustomerMetadataProperties": metadata(record, files.checksums),
+        "CustomerMetadataProperties": metadata(
+            record, files.uploaded.checksums, files.uploaded.evidence
+        ),
         "MetadataProperties": _metadata_properties(record),
         "ModelCard": {
-            "ModelCardContent": model_card(record, [files.forms[form] for form in (main, *others)]),
+            "ModelCardContent": model_card(
+                record, [files.uploaded.forms[form] for form in (main, *others)]
+            ),
             "ModelCardStatus": "PendingReview",
         },
         "ClientToken": hashlib.sha256(f"{files.group}/{record.id}".encode()).hexdigest()[:36],
@@ -94,11 +93,11 @@ def create_request(record: ModelRecord, files: PackageFiles) -> dict[str, Any]:
             {"Name": _entity_name(form, number), **_specification(files, form)}
             for number, form in enumerate(others)
         ]
-    if files.metrics:
+    if files.uploaded.metrics:
         source = {
             "ContentType": "application/json",
-            "ContentDigest": f"sha256:{files.metrics_sha256}",
-            "S3Uri": files.metrics,
+            "ContentDigest": f"sha256:{files.uploaded.metrics_sha256}",
+            "S3Uri": files.uploaded.metrics,
         }
         request["ModelMetrics"] = {"ModelQuality": {"Statistics": source}}
     return request
@@ -110,12 +109,13 @@ def description(record: ModelRecord) -> str:
     return f"{record.id} {origin.method} of {origin.base}"[:1024]
 
 
-def metadata(record: ModelRecord, checksums: str) -> dict[str, str]:
+def metadata(record: ModelRecord, checksums: str, evidence: str | None) -> dict[str, str]:
     """Return the metadata of a package: version, digests and origin.
 
     Args:
         record: The version.
         checksums: Digest of the checksums that S3 has of the version's files.
+        evidence: Address of the job, manifest and results; None without any.
     """
     origin = record.provenance
     data = json.dumps(origin.data, sort_keys=True)
@@ -133,6 +133,7 @@ def metadata(record: ModelRecord, checksums: str) -> dict[str, str]:
         "temper-registered-by": record.registered_by,
         "temper-registered-at": record.created,
         "temper-override": record.override,
+        "temper-evidence": evidence,
         _CHECKSUMS: checksums,
         **{f"{_TREE}{form}": digest for form, digest in trees_of(record).items()},
         **stage_metadata(StageChange("none", record.registered_by, record.created)),
@@ -252,7 +253,7 @@ def _life_cycle(stage: str) -> dict[str, str]:
 
 def _specification(files: PackageFiles, form: str) -> dict[str, Any]:
     source = {
-        "S3Uri": files.forms[form],
+        "S3Uri": files.uploaded.forms[form],
         "S3DataType": "S3Prefix",
         "CompressionType": "None",
     }
