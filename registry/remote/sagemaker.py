@@ -19,10 +19,9 @@ from launch.environment import read_environment
 from registry.errors import RegistryError
 from registry.record import ModelRecord, StageChange
 from registry.remote.base import RemoteVersion, digest_differences
-from registry.remote.model_package import (
-    PackageFiles,
+from registry.remote.model_package import PackageFiles, create_request
+from registry.remote.package_metadata import (
     checksums_of,
-    create_request,
     recorded_change,
     remote_version,
     update_request,

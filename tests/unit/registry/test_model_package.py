@@ -15,12 +15,8 @@ from botocore.validate import ParamValidator
 from registry.errors import RegistryError
 from registry.record import FileDigest, ModelRecord, Provenance, StageChange
 from registry.remote.base import differences, trees_of
-from registry.remote.model_package import (
-    PackageFiles,
-    create_request,
-    remote_version,
-    update_request,
-)
+from registry.remote.model_package import PackageFiles, create_request
+from registry.remote.package_metadata import remote_version, update_request
 from registry.remote.version_files import UploadedVersion
 from registry.version import SemanticVersion
 
