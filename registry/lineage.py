@@ -88,4 +88,5 @@ def _history(record: ModelRecord) -> Iterator[tuple[str, str]]:
     for problem in record.overridden:
         yield "overridden", f"({record.override}) {problem}"
     for change in record.transitions:
-        yield change.stage, f"by {change.approver}, {change.time}"
+        reason = f" ({change.reason})" if change.reason else ""
+        yield change.stage, f"by {change.approver}, {change.time}{reason}"
