@@ -262,7 +262,7 @@ bench-gpu: $(VENV)/.train  ## check and measure a GPU without a network: make be
 measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-images train-recognizer
+.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-serve bench-images train-recognizer
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature, and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
@@ -287,6 +287,9 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
+
+bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve with transformers serve under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
+	@$(PY) -m benchmarks.serving $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]
 	@$(PY) -m benchmarks.prepare $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))

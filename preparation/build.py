@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from preparation.executors.local import WORKERS_LOCK, LocalTasks
 from preparation.executors.nodes import ALONE, Barrier, Node
 from preparation.executors.task_runner import RunnerFactory, completed
+from preparation.leftovers import RUN_LOCK
 from preparation.plan import PreparationPlan
 from preparation.storage import is_finished, is_s3, open_folder, point_latest, publish
 from preparation.work_units import check_files
@@ -100,7 +101,7 @@ def _locked(building: str, node: Node, fresh: bool) -> Iterator[None]:
         return
     path = Path(building)
     path.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path / "run.lock", os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(path / RUN_LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

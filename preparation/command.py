@@ -96,6 +96,7 @@ def run_preparation(
     from preparation.build import build
     from preparation.executors.local import LocalTasks
     from preparation.executors.nodes import ALONE, this_node
+    from preparation.leftovers import remove_leftovers
     from preparation.passes.building import REPORT_FILE, read_json
     from preparation.plan import plan
     from preparation.storage import LATEST, is_finished, open_folder
@@ -111,6 +112,8 @@ def run_preparation(
     if is_finished(planned.folder) and not fresh:
         _say("prepared already, from the same sources by the same steps")
     node = ALONE if on_ray else this_node()
+    if node.index == 0:
+        remove_leftovers(planned, _say)
     build(planned, _print_progress, node=node, fresh=fresh, runner=runner)
     report = read_json(open_folder(planned.folder), REPORT_FILE)
     for line in summary_lines(report):

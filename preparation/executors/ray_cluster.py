@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from preparation.executors.local import ONE_THREAD
@@ -20,6 +22,7 @@ _OBJECT_STORE_BYTES = 80 << 20
 """Tasks exchange files, not objects; Ray requires 75 MiB."""
 _CONNECT_S = 10.0
 _STARTS = 4
+_FOLDERS = "temper-ray-"
 _OWN_CLUSTER = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray binds to all interfaces unless the address of the node is 127.0.0.1, and replaces that
@@ -124,7 +127,9 @@ def _started(cpus: int) -> Iterator[Any]:
     changed = _OWN_CLUSTER | token
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
-    with tempfile.TemporaryDirectory(prefix="temper-ray-", ignore_cleanup_errors=True) as folder:
+    _remove_folders_of_dead_processes()
+    prefix = f"{_FOLDERS}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         try:
             ray = _start_ray(cpus, folder)
             try:
@@ -137,6 +142,24 @@ def _started(cpus: int) -> Iterator[Any]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def _remove_folders_of_dead_processes() -> None:
+    """Remove the sockets and logs of clusters whose process was killed; Ray ended with it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*-*"):
+        pid = folder.name.removeprefix(_FOLDERS).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _start_ray(cpus: int, folder: str) -> Any:
@@ -166,14 +189,25 @@ def _start_ray(cpus: int, folder: str) -> Any:
             )
         except Exception as error:  # Ray raises `Exception` itself.
             ray.shutdown()
+            _end_processes(folder)
             if attempt == _STARTS:
                 raise RunError(
-                    f"Ray did not start on this machine: {_first_line(error)} The target local "
-                    "needs no Ray and writes the same bytes"
+                    f"Ray did not start on this machine: {_first_line(error)} Try again when it is "
+                    "less busy, or use the target local, which writes the same bytes"
                 ) from None
         else:
             break
     return ray
+
+
+def _end_processes(folder: str) -> None:
+    """End what a start that failed has left: Ray would end it with this process only."""
+    import psutil  # Ray brings it.
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(folder in argument for argument in process.cmdline()):
+                process.kill()
 
 
 def _first_line(error: Exception) -> str:

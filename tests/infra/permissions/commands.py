@@ -137,6 +137,7 @@ LOCAL = (
     "bench-memory",
     "bench-preferences",
     "bench-prepare",
+    "bench-serve",
     "bias",
     "chat",
     "check",

@@ -15,7 +15,9 @@ from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from preparation.command import prepare
 from preparation.config.load import load_preparation
+from preparation.estimate import estimate
 from preparation.plan import plan
+from preparation.relocation import local_files, relocated
 from preparation.steps.quality_classifier.accuracy import accuracy, auc, auc_interval
 from preparation.steps.quality_classifier.examples import Example, folds, key_of
 from preparation.steps.quality_classifier.section import QualityClassifierStep
@@ -193,3 +195,17 @@ def test_the_interval_of_an_auc_covers_it() -> None:
         hits += low <= 0.7602 <= high
     assert 0.92 <= hits / 400 <= 0.98
     assert auc_interval(1.0, 50, 50)[0] < 0.99
+
+
+def test_its_files_are_copied_to_another_machine_and_its_costs_estimated(folder: Path) -> None:
+    job = load_preparation(_job(folder, drop_below=0.2))
+    files, digest = local_files(job), plan(job).digest
+    assert {"good.jsonl", "bad.jsonl", "rows.jsonl"} == set(files)
+    (folder / "there").mkdir()
+    names = {value: str((folder / value).rename(folder / "there" / value)) for value in files}
+    there = folder / "there.yaml"
+    there.write_text(relocated(job, names, "elsewhere"))
+    moved = load_preparation(there)
+    assert moved.prepare.output == "elsewhere"
+    assert plan(moved).digest == digest
+    assert estimate(plan(moved)).rows == pytest.approx(82, abs=10)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from preparation.executors.ray_cluster import RAY, check_ray, ray_cluster
+from preparation.executors.ray_cluster import (
+    RAY,
+    _remove_folders_of_dead_processes,
+    check_ray,
+    ray_cluster,
+)
 from temper.cli import main
 from training.errors import RunError
 
@@ -49,6 +56,19 @@ def test_an_address_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     with pytest.raises(RunError, match=f"127.0.0.1:{port}: no Ray cluster answers"), ray_cluster(1):
         pass
+
+
+def test_folders_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = (f"temper-ray-{ended.pid}-a", f"temper-ray-{os.getpid()}-b", "temper-rayon")
+    for name in names:
+        (tmp_path / name / "session").mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _remove_folders_of_dead_processes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def test_the_version_of_the_extra_is_the_one_that_is_tested() -> None:

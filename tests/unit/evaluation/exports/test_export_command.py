@@ -48,7 +48,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert names == {
         "export.json", "facts.jsonl", "demo_facts.yaml", "group_demo.yaml", "scoring.py",
     }  # fmt: skip
-    assert [path.name for path in tmp_path.iterdir() if "writing" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_fault_in_the_data_leaves_an_earlier_export(
@@ -59,6 +59,25 @@ def test_a_fault_in_the_data_leaves_an_earlier_export(
     assert export(write_suite(tmp_path, "facts", target="{{answer}}"), "lm-eval") == 3
     assert "'{{answer}}' is undefined. The columns are a, " in capsys.readouterr().err
     assert (tmp_path / "out/facts.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "message"),
+    [
+        ("lm-eval", ("--s3", "s3://bucket/x"), "--s3: lm-eval has no use for it"),
+        ("inspect", ("--accept-eula",), "--accept-eula: inspect has no use for it"),
+        ("bedrock", ("--base", "arn:x"), "--base: bedrock has no use for it (got arn:x)"),
+        ("sagemaker", ("--answers", "out"), "--answers: sagemaker has no use for it (got out)"),
+        ("bedrock", ("--answers", "a", "--model", "b"), "either asks a model or judges answers"),
+    ],
+)
+def test_options_that_a_format_would_ignore_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], to: str, options: tuple[str, ...],
+    message: str,
+) -> None:  # fmt: skip
+    assert export(write_suite(tmp_path, "facts"), to, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 RATING: dict[str, Any] = TASKS["talk"]["scores"][0]
