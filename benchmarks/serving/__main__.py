@@ -7,6 +7,7 @@ over the rounds; answers are greedy, and the texts of all servers are compared.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -134,11 +135,13 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
     arguments = parser.parse_args()
     results: Results = defaultdict(list)
+    loads: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         size = make_model(model, arguments.tokenizer)
         for _ in range(arguments.rounds):
             run_round(model, Path(folder), arguments.tokens, results)
+            loads.append(os.getloadavg()[2])
     header = ["clients", "server", "first token, ms", "between tokens, ms", "tokens/s", "Temper is"]
     text = f"""## Serving
 
@@ -146,7 +149,8 @@ A Llama of {size / 1e6:.0f}M parameters with random weights, fp32 on CPU; prompt
 {PROMPT_WORDS} tokens, greedy answers of {arguments.tokens}, streamed to clients on the same
 machine: {LEAST_REQUESTS} requests, or one of each client. "Temper is" is the median ratio of tokens
 per second within each of {arguments.rounds} rounds. The answers of all servers are equal in
-{equal_answers(results)} requests of the first round.
+{equal_answers(results)} requests of the first round. The load average of the
+machine was from {min(loads):.0f} to {max(loads):.0f}, of which the servers and clients are 2: more is work of others.
 {circumstances(("torch", "transformers"))} `make bench-serve`.
 
 {table(header, rows(results))}
