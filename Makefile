@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -58,7 +58,7 @@ train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
-prepare: $(VENV)/.prepare $(if $(filter-out local,$(TARGET)),$(VENV)/.launch)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm ENV=dev NODES=2]
+prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch) $(if $(filter ray,$(TARGET)),$(VENV)/.ray)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm|ray ENV=dev NODES=2]
 	@$(TEMPER) prepare $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(NODES),--nodes $(NODES))
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
@@ -126,7 +126,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect notify cluster-setup cluster-software
+.PHONY: check-import status adopt logs stop resume fetch delete export answer doctor rehearse connect notify cluster-setup cluster-software
 
 status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
 	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
@@ -149,8 +149,11 @@ fetch: $(VENV)/.launch  ## download a run's model and report: make fetch RUN=…
 delete: $(VENV)/.launch  ## delete a run locally and on its target, after confirmation: make delete RUN=…
 	@$(TEMPER) delete $(RUN)
 
-export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf|bitsandbytes-8bit] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [DTYPE=bf16] [BASE_MODEL=…] [TO=…]
+export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf|bitsandbytes-8bit|transformers-4] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [DTYPE=bf16] [BASE_MODEL=…] [TO=…]
 	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO)) $(if $(RANK),--rank $(RANK)) $(if $(ENERGY),--energy $(ENERGY)) $(if $(OUTTYPE),--outtype $(OUTTYPE)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL))
+
+check-import: $(VENV)/.launch  ## check a model against what Bedrock imports: make check-import RUN=… [REGION=us-west-2]
+	@$(TEMPER) check-import $(RUN) $(if $(REGION),--region $(REGION))
 
 answer: $(VENV)/.train  ## answer requests, each with the adapter that it names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
 	@$(if $(and $(MODEL),$(REQUESTS),$(ADAPTERS)),$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT)),echo 'make answer lacks $(strip $(foreach name,MODEL REQUESTS ADAPTERS,$(if $($(name)),,$(name)))). Write: make answer MODEL=base ADAPTERS="name=folder" REQUESTS=requests.jsonl' >&2; exit 2)
@@ -262,7 +265,7 @@ bench-gpu: $(VENV)/.train  ## check and measure a GPU without a network: make be
 measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-images train-recognizer
+.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-serve bench-images train-recognizer
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature, and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
@@ -287,6 +290,9 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
+
+bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve with transformers serve under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
+	@$(PY) -m benchmarks.serving $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]
 	@$(PY) -m benchmarks.prepare $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))

@@ -33,6 +33,12 @@ class EvaluatedModelInfo:
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """The source, with the name of the model if a file of an endpoint names it."""
+        name = self.settings.get("model")
+        return self.source if name is None or name in self.source else f"{name} ({self.source})"
+
 
 @dataclass(frozen=True)
 class ItemResult:

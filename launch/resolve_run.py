@@ -34,6 +34,20 @@ def resolve_run(runs: Path, name: str) -> RunRow:
     return row
 
 
+def find_run_folder(runs: Path, name: str) -> Path | None:
+    """Return the folder of the run that a name means exactly; None if it means none.
+
+    Args:
+        runs: Folder of all run folders.
+        name: `<name>/<run id>`, `<name>` for its newest run, or the name of a job on a target.
+    """
+    rows = RunIndex(runs).rows()
+    for match in (_by_id, _by_job, _by_name):
+        if matches := match(rows, name.strip("/")):
+            return runs / max(matches, key=lambda row: row.created).run
+    return None
+
+
 def match_rows(rows: list[RunRow], wanted: str) -> RunRow | None:
     """Return the newest of the rows that a name means; None if it means none of them.
 

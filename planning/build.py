@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from planning.added_tokens import with_added_tokens
 from planning.alternatives import Alternative, alternatives, suggest_changes
@@ -12,7 +13,7 @@ from planning.cost import cost_usd, costs_usd
 from planning.dataset_stats import DatasetStats, read_dataset_stats
 from planning.disk import disk_gib
 from planning.document import Plan, Range
-from planning.duration import DurationEstimate, estimate_duration
+from planning.duration import DurationEstimate, estimate_duration, with_suite
 from planning.hf_config import read_shape
 from planning.layer_checks import check_layers
 from planning.machine import Machine, machine_of, this_machine
@@ -21,6 +22,7 @@ from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
 from planning.safety_evaluation import safety_gib
 from planning.search import choose_parallelism
+from planning.suite_evaluation import read_suite_work
 from planning.trainable_params import count_trainable
 from training.config import Job, Pipeline
 from training.config.model import PREVIOUS, STAGE
@@ -95,6 +97,10 @@ def plan_one(
     choice, memory = choose_parallelism(job, shape, machine, rows.longest, as_written=as_written)
     trained = count_trainable(job, shape)
     taken = estimate_duration(job, shape, machine, choice, rows, trained)
+    suite: dict[str, Any] = {}
+    if work := read_suite_work(job, shape):
+        taken, seconds = with_suite(taken, work, shape, machine)
+        suite = work.document(seconds)
     usd, price = cost_usd(machine, taken.hours, spot=job.resources.spot)
     disk, arithmetic = disk_gib(job, shape, rows, trained, upon_adapter=upon_adapter)
     plan = Plan(
@@ -114,6 +120,7 @@ def plan_one(
         parameters=shape.parameters,
         active=shape.active if shape.experts else shape.parameters,
         learned=trained,
+        suite=suite,
         adapter="" if job.adapter is None else job.adapter.kind,
         price="" if price is None else f"{price.source}, {price.region}, {price.date}",
         arithmetic=tuple(arithmetic),
@@ -271,6 +278,7 @@ def _together(name: str, stages: tuple[Plan, ...]) -> Plan:
         },
         refused=tuple(f"{s.name}: {reason}" for s in stages for reason in s.refused),
         choices={},
+        suite=next((s.suite for s in stages if s.suite), {}),
         steps=sum(s.steps for s in stages),
         tokens=math.fsum(s.tokens for s in stages),
         notes=tuple(dict.fromkeys(note for s in stages for note in s.notes)),

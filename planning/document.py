@@ -40,6 +40,7 @@ class Plan:
         parameters: Parameters of the model.
         active: Parameters that one token is multiplied with: fewer in a mixture of experts.
         learned: Trained parameters, of the model or of the adapter.
+        suite: Work of `evaluate.suite`: items, models, tokens, seconds; empty without one.
         adapter: Kind of the adapter, if one is trained in place of the weights.
         costs_usd: Cost for each purchase option, `on_demand` and `spot`.
         price: Source, region and date of the price.
@@ -64,6 +65,7 @@ class Plan:
     parameters: int = 0
     active: int = 0
     learned: int = 0
+    suite: dict[str, Any] = field(default_factory=dict)
     adapter: str = ""
     costs_usd: dict[str, Range] = field(default_factory=dict)
     price: str = ""
@@ -89,6 +91,7 @@ class Plan:
             "parameters": self.parameters,
             "active": self.active,
             "learned": self.learned,
+            "suite": self.suite,
             "adapter": self.adapter,
             "costs_usd": {
                 way: {"low": round(usd.low, 2), "high": round(usd.high, 2)}

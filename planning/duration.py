@@ -13,6 +13,7 @@ from planning.method_costs import step_profile
 from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
 from planning.safety_evaluation import safety_s
+from planning.suite_evaluation import SuiteWork, suite_s
 from planning.trainable_params import lowest_trained_layer
 from training.config import Job
 from training.config.step_profile import StepSpec
@@ -112,6 +113,23 @@ def estimate_duration(
     )
     around = _around_s(job, shape, machine, rows, train, flops / max(tokens, 1) / peak, learned)
     return DurationEstimate(steps, tokens, flops, train, around, _fewest_steps(job, steps, rows))
+
+
+def with_suite(
+    taken: DurationEstimate, work: SuiteWork, shape: ModelShape, machine: Machine
+) -> tuple[DurationEstimate, Range]:
+    """Return a duration that includes the evaluation on suites, and the seconds of that.
+
+    Args:
+        taken: Duration of the training.
+        work: Requests of the suites.
+        shape: Shape of the model.
+        machine: The machine.
+    """
+    rate = _LOAD_GB_S["rented" if machine.rented else "here"]
+    suite = suite_s(work, shape, machine, rate)
+    around = Range(taken.around_s.low + suite.low, taken.around_s.high + suite.high)
+    return replace(taken, around_s=around), suite
 
 
 def flops_per_token(shape: ModelShape, length: float, learned: int, lowest: int = 0) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -96,6 +97,17 @@ def _facts(plan: Plan) -> Table:
     return table
 
 
+def _suite(suite: dict[str, Any]) -> str:
+    """Return the work of `evaluate.suite` as text."""
+    models = "the trained model" + " and the one before" * (suite["models"] == 2)
+    answers = f", at most {format_count(suite['new_tokens'])} generated"
+    hours = Range(*(suite["seconds"][bound] / 3600 for bound in ("low", "high")))
+    return (
+        f"{suite['items']:,} items on {models}: {format_count(suite['forward_tokens'])} tokens "
+        f"read{answers if suite['new_tokens'] else ''}, {_duration(hours)}"
+    )
+
+
 def render_refusal(plan: Plan, source: str, console: Console) -> None:
     """Print the reasons why a job is refused, one line for each.
 
@@ -119,6 +131,8 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.choices:
         yield "chosen", ", ".join(f"{key}: {_value(v)}" for key, v in plan.choices.items())
     length = f"{plan.steps:,} steps, {format_count(plan.tokens)} tokens"
+    if plan.suite and not plan.stages:
+        yield "suite", _suite(plan.suite)
     yield "time", f"{_duration(plan.hours)}  ({length}, start-up included)"
     if plan.price:
         ways = {"on_demand": "on demand", "spot": "as spot"}

@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from preparation.executors.local import WORKERS_LOCK, LocalTasks, completed
+from preparation.executors.local import WORKERS_LOCK, LocalTasks
 from preparation.executors.nodes import ALONE, Barrier, Node
+from preparation.executors.task_runner import RunnerFactory, completed
+from preparation.leftovers import RUN_LOCK
 from preparation.plan import PreparationPlan
 from preparation.storage import is_finished, is_s3, open_folder, point_latest, publish
 from preparation.work_units import check_files
@@ -29,7 +31,12 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def build(
-    planned: PreparationPlan, progress: Progress, *, node: Node = ALONE, fresh: bool = False
+    planned: PreparationPlan,
+    progress: Progress,
+    *,
+    node: Node = ALONE,
+    fresh: bool = False,
+    runner: RunnerFactory = LocalTasks,
 ) -> str:
     """Build the folder of a preparation, or resume one that was stopped.
 
@@ -38,6 +45,7 @@ def build(
         progress: Called with the finished and all tasks of each pass.
         node: Place of this process among those that share the preparation.
         fresh: Discard what an earlier run has built.
+        runner: Makes what runs the tasks.
 
     Returns:
         The finished folder.
@@ -56,7 +64,7 @@ def build(
 
     try:
         with _locked(planned.building, node, fresh):
-            _run_passes(planned, folder, progress, node)
+            _run_passes(planned, folder, progress, node, runner)
             check_files(planned.units)
             barrier.gather()
             if node.index == 0:
@@ -93,7 +101,7 @@ def _locked(building: str, node: Node, fresh: bool) -> Iterator[None]:
         return
     path = Path(building)
     path.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path / "run.lock", os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(path / RUN_LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -111,13 +119,21 @@ def _locked(building: str, node: Node, fresh: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _run_passes(planned: PreparationPlan, folder: Any, progress: Progress, node: Node) -> None:
-    """Run the passes in order; each waits for all tasks of the one before, on all nodes."""
+def _run_passes(
+    planned: PreparationPlan, folder: Any, progress: Progress, node: Node, runner: RunnerFactory
+) -> None:
+    """Run the passes in order; each waits for all tasks of the one before, on all nodes.
+
+    Args:
+        planned: The preparation.
+        folder: datatrove's `DataFolder` in which it is built.
+        progress: Called with the finished and all tasks of each pass.
+        node: Place of this process among those that share the preparation.
+        runner: Makes what runs the tasks.
+    """
     from preparation.passes.sequence import passes
     from preparation.row_checks import check_rows, check_splits
 
-    workers = planned.job.prepare.workers or len(os.sched_getaffinity(0))
-    workers = min(workers, len(planned.units))
     # The lock that `_locked` waits for; its folder may not exist yet where several nodes take none.
     unlocked = is_s3(planned.building) or node.count > 1
     lock = None if unlocked else Path(planned.building).resolve()
@@ -127,10 +143,10 @@ def _run_passes(planned: PreparationPlan, folder: Any, progress: Progress, node:
         plan = {"passes": [(name, tasks) for name, _, tasks in passes(planned, folder)]}
         with folder.open(PLAN_FILE, "wb") as stream:
             stream.write(json.dumps(plan).encode())
-    with LocalTasks(workers, lock) as local:
+    with runner(planned.job.prepare.workers, len(planned.units), lock) as tasks_runner:
         for name, pipeline, tasks in passes(planned, folder):
             logs = open_folder(f"{planned.building}/tasks/{name}")
-            local.run(pipeline, tasks, node.tasks(tasks), logs, partial(progress, name))
+            tasks_runner.run(pipeline, tasks, node.tasks(tasks), logs, partial(progress, name))
             barrier.wait(partial(_is_over, planned, logs, tasks))
             if node.index and is_finished(planned.folder):
                 return  # The first node has published the result, and removed all marks.

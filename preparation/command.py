@@ -6,12 +6,17 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preparation.config.load import load_preparation
 from training.errors import JobError, Problem
 from training.run_folder import write_whole
+
+if TYPE_CHECKING:
+    from preparation.config.job import PreparationJob
+    from preparation.executors.task_runner import RunnerFactory
 
 _MAX_WARNINGS = 10
 """Warnings about groups that are printed; the report has all."""
@@ -58,36 +63,45 @@ def plan_preparation(job_file: Path, overrides: str = "", out: Path | None = Non
             raise JobError(str(job_file), [problem]) from None
 
 
-def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
+def prepare(
+    job_file: Path, overrides: str = "", *, fresh: bool = False, on_ray: bool = False
+) -> int:
     """Run a preparation, print what it did, and return the exit code.
 
     Args:
         job_file: Job file of the preparation.
         overrides: `key=value` pairs.
         fresh: Discard what an earlier run has built.
+        on_ray: Run its tasks in a Ray cluster.
     """
-    run_preparation(job_file, overrides, fresh=fresh)
+    run_preparation(job_file, overrides, fresh=fresh, on_ray=on_ray)
     return 0
 
 
-def run_preparation(job_file: Path, overrides: str = "", *, fresh: bool = False) -> str:
+def run_preparation(
+    job_file: Path, overrides: str = "", *, fresh: bool = False, on_ray: bool = False
+) -> str:
     """Run a preparation, print what it did, and return the folder of the data set.
 
     Args:
         job_file: Job file of the preparation.
         overrides: `key=value` pairs.
         fresh: Discard what an earlier run has built.
+        on_ray: Run its tasks in a Ray cluster.
 
     Raises:
         TemperError: The job is invalid, or its data set cannot be built.
     """
     job = load_preparation(job_file, overrides)
     from preparation.build import build
-    from preparation.executors.nodes import this_node
+    from preparation.executors.local import LocalTasks
+    from preparation.executors.nodes import ALONE, this_node
+    from preparation.leftovers import remove_leftovers
     from preparation.passes.building import REPORT_FILE, read_json
     from preparation.plan import plan
     from preparation.storage import LATEST, is_finished, open_folder
 
+    runner = _ray_runner(job) if on_ray else LocalTasks
     if job.synthesize is not None:
         from preparation.synthesized import with_synthesized
 
@@ -97,13 +111,32 @@ def run_preparation(job_file: Path, overrides: str = "", *, fresh: bool = False)
     _say(f"{job.name}: {len(planned.units)} units, {size:,.1f} MiB, folder {planned.folder}")
     if is_finished(planned.folder) and not fresh:
         _say("prepared already, from the same sources by the same steps")
-    build(planned, _print_progress, node=this_node(), fresh=fresh)
+    node = ALONE if on_ray else this_node()
+    if node.index == 0:
+        remove_leftovers(planned, _say)
+    build(planned, _print_progress, node=node, fresh=fresh, runner=runner)
     report = read_json(open_folder(planned.folder), REPORT_FILE)
     for line in summary_lines(report):
         _say(line)
     _say(f"report: {planned.folder}/report.html")
     _say(f"train on it: data: {{train: {planned.folder.rpartition('/')[0]}/{LATEST}}}")
     return planned.folder
+
+
+def _ray_runner(job: PreparationJob) -> RunnerFactory:
+    """Return what runs tasks in a Ray cluster.
+
+    Raises:
+        RunError: Ray is not installed, or RAY_ADDRESS cannot be used.
+    """
+    from preparation.executors.ray_cluster import check_ray
+    from preparation.executors.ray_tasks import RayTasks
+    from preparation.steps.step import StepSection
+
+    check_ray()
+    sections = [step for step in job.prepare.steps if isinstance(step, StepSection)]
+    variables = tuple(name for section in sections for name in section.variables())
+    return partial(RayTasks, variables=variables, say=_say)
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:

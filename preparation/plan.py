@@ -18,6 +18,8 @@ from preparation.steps.step import StepSection
 from preparation.work_units import WorkUnit, divide
 from training.data.readers.sources import distinct
 
+BUILDING = ".building-"
+"""Beginning of the name of a folder while it is built."""
 _MIB = 1 << 20
 
 
@@ -45,7 +47,7 @@ class PreparationPlan:
     @property
     def building(self) -> str:
         """Folder while it is built."""
-        return f"{self.job.prepare.output}/{self.job.name}/.building-{self.digest}"
+        return f"{self.job.prepare.output}/{self.job.name}/{BUILDING}{self.digest}"
 
 
 def plan(job: PreparationJob, unit_bytes: int | None = None) -> PreparationPlan:

@@ -34,10 +34,20 @@ class StepRunner:
         sections: Sections of the steps, in order.
         ledger: Account of the unit.
         records: Records of the unit.
+        folder: datatrove's `DataFolder` of the preparation; None to try the steps without one.
     """
 
-    def __init__(self, sections: Sequence[StepSection], ledger: Ledger, records: RowRecords):
-        self._steps = [(section, section.build()) for section in sections]
+    def __init__(
+        self,
+        sections: Sequence[StepSection],
+        ledger: Ledger,
+        records: RowRecords,
+        folder: Any = None,
+    ):
+        self._steps = [
+            (section, section.build() if folder is None else section.build_from(folder))
+            for section in sections
+        ]
         self._ledger = ledger
         self._records = records
 
@@ -57,6 +67,8 @@ class StepRunner:
         for section, step in self._steps:
             if isinstance(step, Measurement):
                 self._ledger.measured[section.name] = step.to_json()
+            elif isinstance(step, Rule) and (measured := step.measured()):
+                self._ledger.measured[section.name] = measured
 
     def _transform(
         self, section: StepSection, step: Transformation, batch: list[PreparedRow]

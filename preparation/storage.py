@@ -26,7 +26,8 @@ def open_folder(path: str) -> Any:
     from datatrove.io import get_datafolder
 
     if not is_s3(path):
-        return get_datafolder(path)
+        # Absolute: fsspec keeps its folders by their path, also when the working directory changes.
+        return get_datafolder(str(Path(path).absolute()))
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import S3FileSystem
 

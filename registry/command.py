@@ -18,6 +18,7 @@ from registry.remote.base import RemoteRegistry
 from registry.remote.command import promote_there
 from registry.run_model import RunModel, read_run_model
 from registry.store import LocalRegistry
+from registry.table import aligned
 from registry.version import FIRST, SemanticVersion, parse_version
 from training.console import say
 
@@ -137,23 +138,34 @@ def list_models(registry: Path, name: str | None, *, rebuild: bool) -> int:
         store.find(name)
     if not records:
         say(f"no models in {registry}. Register one: temper register RUN")
-    for record in records:
-        by = f" by {record.approver}" if record.approver else ""
-        say(f"{record.id:<32} {record.stage}{by:<16} {record.created}  {', '.join(record.forms)}")
-        for line in _metric_lines(record) if name else ():
-            say(f"  {line}")
+    if not records:
+        return 0
+    rows = [(r.id, r.stage, r.approver or "-", r.created, ", ".join(r.forms)) for r in records]
+    heading, *lines = aligned([("version", "stage", "by", "registered", "forms"), *rows])
+    say(heading)
+    for record, line in zip(records, lines, strict=True):
+        say(line)
+        for detail in _details(record) if name else ():
+            say(f"  {detail}")
     return 0
 
 
-def _metric_lines(record: ModelRecord) -> list[str]:
-    lines = [f"overridden ({record.override}): {problem}" for problem in record.overridden]
-    for evaluation in record.evaluations:
-        for metric, value in evaluation["metrics"].items():
-            lines.append(
-                f"{evaluation['suite']}: {metric} {value['value']:.4g} "
-                f"(95 % {value['low']:.4g} to {value['high']:.4g}, {value['items']} items)"
-            )
-    return lines
+def _details(record: ModelRecord) -> list[str]:
+    """Return what was overridden, and every metric with its interval."""
+    rows = [
+        (
+            f"{evaluation['suite']}:",
+            metric,
+            f"{value['value']:.4g}",
+            f"(95 % {value['low']:.4g} to {value['high']:.4g}, {value['items']} items)",
+        )
+        for evaluation in record.evaluations
+        for metric, value in evaluation["metrics"].items()
+    ]
+    return [
+        *(f"overridden ({record.override}): {problem}" for problem in record.overridden),
+        *aligned(rows),
+    ]
 
 
 def promote_model(

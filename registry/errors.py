@@ -11,6 +11,10 @@ class RegistryError(TemperError):
     """A model cannot be registered, found or promoted."""
 
 
+class RemoteUnavailableError(RegistryError):
+    """A registry on a server cannot be reached, or failed half-way."""
+
+
 class RegistrationRefused(RegistryError):  # noqa: N818 (nothing is broken)
     """A run lacks what a version needs; carries every problem.
 

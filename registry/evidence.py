@@ -104,6 +104,11 @@ def summary(result: EvaluationResult, sha256: str) -> dict[str, Any]:
         "created": result.created,
         "passed": result.passed,
         "against": None if result.against is None else result.against.source,
+        "settings": dict(result.model.settings),
+        "tasks": {
+            name: {"digest": task.digest, "items": task.items}
+            for name, task in result.tasks.items()
+        },
         "gates": [asdict(gate) for gate in result.gates],
         "metrics": {
             f"{task}.{name}": _interval(metric)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from registry.record import ModelRecord, tree_digest
+
+_WIDTH = 12
 
 
 def lineage_lines(record: ModelRecord, records: list[ModelRecord]) -> list[str]:
@@ -12,51 +17,72 @@ def lineage_lines(record: ModelRecord, records: list[ModelRecord]) -> list[str]:
         record: The version.
         records: All versions of the registry, among which its base may be.
     """
-    origin = record.provenance
-    code = origin.code
-    return [
-        record.id,
-        *_base_lines(record, records, "  "),
-        f"  method {origin.method}, adapter {origin.adapter or 'none'}, seed {origin.seed}",
-        *(f"  data {kind}: {digest or '-'}" for kind, digest in _data(record)),
-        f"  run {origin.run}, job sha256 {origin.job_sha256}",
-        f"  Temper {code.get('temper', '?')}, commit {code.get('commit') or 'unknown'}",
-        *(
-            f"  evaluation {e['suite']} ({e['suite_digest'][:12]}), {e['created']}, against "
-            f"{e['against'] or 'none'}: gates {'passed' if e['passed'] else 'NOT passed'}"
-            for e in record.evaluations
-        ),
-        *(f"  {form} {tree_digest(files)}" for form, files in record.forms.items()),
-        f"  registered by {record.registered_by}, {record.created}",
-        *(f"  overridden ({record.override}): {problem}" for problem in record.overridden),
-        *(f"  {t.stage} by {t.approver}, {t.time}" for t in record.transitions),
-    ]
-
-
-def _base_lines(record: ModelRecord, records: list[ModelRecord], indent: str) -> list[str]:
-    """Return the base of a version, and the base of that if it is a registered version, too."""
-    origin = record.provenance
-    lines = [f"{indent}base {origin.base} ({origin.base_digest or 'digest unknown'})"]
-    # A run's folder is part of the path of its model, and the registry knows the run by its name.
-    parent = next(
-        (
-            other
-            for other in records
-            if other.id != record.id and f"{other.provenance.run}/" in f"{origin.base}/"
-        ),
-        None,
-    )
-    if parent is not None and len(indent) < 2 * len(records) + 2:
-        lines[0] += f", registered as {parent.id}"
-        lines += _base_lines(parent, records, indent + "  ")
+    lines = [record.id]
+    for label, text in (*_made_of(record, records), *_measured(record), *_history(record)):
+        lines.append(f"  {label:<{_WIDTH}}{text}")
     return lines
 
 
-def _data(record: ModelRecord) -> list[tuple[str, str | None]]:
-    data = record.provenance.data
-    prepared = data.get("prepared") or {}
-    return [
-        ("train", data.get("train")),
-        ("validation", data.get("validation")),
-        *((f"prepared {source}", digest) for source, digest in prepared.items()),
-    ]
+def _made_of(record: ModelRecord, records: list[ModelRecord]) -> Iterator[tuple[str, str]]:
+    origin, code = record.provenance, record.provenance.code
+    yield from _bases(record, records)
+    yield "method", f"{origin.method}, adapter {origin.adapter or 'none'}, seed {origin.seed}"
+    data = origin.data
+    yield "data", f"train {data.get('train') or '-'}"
+    yield "", f"validation {data.get('validation') or '-'}"
+    for source, digest in (data.get("prepared") or {}).items():
+        yield "", f"preparation of {source}: {digest}"
+    yield "run", origin.run + (f", MLflow run {origin.mlflow_run}" if origin.mlflow_run else "")
+    yield "job", f"sha256 {origin.job_sha256}"
+    yield "code", f"Temper {code.get('temper', '?')}, commit {code.get('commit') or 'unknown'}"
+
+
+def _bases(record: ModelRecord, records: list[ModelRecord]) -> Iterator[tuple[str, str]]:
+    """Yield the base of a version, and the base of that if it is a registered version, too."""
+    label, seen = "base", {record.id}
+    while True:
+        origin = record.provenance
+        text = f"{origin.base} ({origin.base_digest or 'digest unknown'})"
+        # A run's folder is part of the path of its model; the registry knows the run by its name.
+        parent = next(
+            (
+                other
+                for other in records
+                if other.id not in seen and f"{other.provenance.run}/" in f"{origin.base}/"
+            ),
+            None,
+        )
+        if parent is None:
+            yield label, text
+            return
+        yield label, f"{text}, registered as {parent.id}"
+        record, label = parent, f"{'  ' * len(seen)}base"
+        seen.add(parent.id)
+
+
+def _measured(record: ModelRecord) -> Iterator[tuple[str, str]]:
+    """Yield the suites, and the digests of all that decides a score: tasks, prompts, settings."""
+    for evaluation in record.evaluations:
+        gates = "gates passed" if evaluation["passed"] else "gates NOT passed"
+        if not evaluation["gates"]:
+            gates = "no gates"
+        against = evaluation["against"] or "no other model"
+        yield "evaluation", f"{evaluation['suite']}, {evaluation['created']}, against {against}"
+        yield "", f"{gates}; suite {evaluation['suite_digest']}"
+        tasks: dict[str, dict[str, Any]] = evaluation.get("tasks", {})
+        width = max(map(len, tasks), default=0)
+        for name, task in tasks.items():
+            yield "", f"{name:<{width}}  {task['items']} items, digest {task['digest']}"
+        settings = evaluation.get("settings") or {}
+        if settings:
+            yield "", ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _history(record: ModelRecord) -> Iterator[tuple[str, str]]:
+    for form, files in record.forms.items():
+        yield "form", f"{form} {tree_digest(files)}"
+    yield "registered", f"by {record.registered_by}, {record.created}"
+    for problem in record.overridden:
+        yield "overridden", f"({record.override}) {problem}"
+    for change in record.transitions:
+        yield change.stage, f"by {change.approver}, {change.time}"

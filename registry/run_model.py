@@ -84,7 +84,7 @@ def read_run_model(folder: Path) -> RunModel:
     origin = _provenance(path, run.path, evidence["job.yaml"].sha256)
     return RunModel(
         run=path,
-        name=run.path.parent.name,
+        name=_name_of(run.path),
         forms={form: _with_sizes(folders[form], found) for form, found in sums.items()},
         folders=folders,
         evidence=evidence,
@@ -94,6 +94,11 @@ def read_run_model(folder: Path) -> RunModel:
         provenance=origin,
         problems=tuple(quality_problems(results, origin)),
     )
+
+
+def _name_of(run: Path) -> str:
+    """Return the name of the job of a run; of a stage, that of its pipeline."""
+    return run.parents[2].name if run.parent.name == "stages" else run.parent.name
 
 
 def _unfinished(run: RunFolder) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.models.load import default_device, model_folder
 from serving.engine.adapters import AdapterSwitch
+from serving.engine.cache_budget import cache_tokens
 from serving.engine.executor import BatchedExecutor, Executor, SequentialExecutor
 from serving.engine.probe import batch_problem
 from serving.engine.token_texts import TokenTexts
@@ -72,6 +73,7 @@ class ServedModel:
         formats: Form of prompts of the model (None) and of each adapter.
         context: Longest prompt and answer together, in tokens.
         vocabulary: Number of token ids that the model reads.
+        cache_tokens: Number of tokens that the cache may hold.
         batched: Whether requests share forward passes.
     """
 
@@ -81,6 +83,7 @@ class ServedModel:
     formats: Mapping[str | None, PromptFormat]
     context: int
     vocabulary: int
+    cache_tokens: int
     batched: bool
 
     @property
@@ -126,7 +129,9 @@ def load_served_model(name: str, source: str, adapters: Mapping[str, str]) -> Se
         formats[adapter] = PromptFormat.from_tokenizer(load_tokenizer(Model(source=path)), end)
     context = context_length(model) or _NO_LENGTH_LIMIT
     vocabulary = model.get_input_embeddings().weight.shape[0]
-    return ServedModel(name, source, executor, formats, context, vocabulary, batched)
+    return ServedModel(
+        name, source, executor, formats, context, vocabulary, cache_tokens(model), batched
+    )
 
 
 def adapter_folder(source: str) -> str:

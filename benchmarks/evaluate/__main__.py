@@ -1,6 +1,6 @@
 """Compare `temper evaluate` with lm-eval on the same items: `make bench-evaluate [ROUNDS=3]`.
 
-Each contestant evaluates all suites in a process of its own, one after the other in each round, on
+Each contestant evaluates the suite in a process of its own, one after the other in each round, on
 one thread. Figures are medians over the rounds; rates are of CPU time, which other load on the
 machine changes little.
 """
@@ -17,14 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
-from benchmarks.evaluate.fixtures import ITEMS_PER_TASK, NEW_TOKENS, SUITES, write_fixtures
+from benchmarks.evaluate.fixtures import ITEMS_PER_TASK, NEW_TOKENS, write_fixtures
 from benchmarks.evaluate.lm_eval_packages import LM_EVAL, install_lm_eval
 from benchmarks.readme_tables import circumstances, table, write_section
 from benchmarks.training_runs import DATA, ROOT
 
 CONTESTANTS = ("lm-eval", "Temper")
+KINDS = {"multiple_choice": 3, "perplexity": 3, "generation": 2}
+"""Number of tasks of each kind."""
 BATCH_SIZE = 16
 _PEER = Path(__file__).with_name("peers") / "lm_eval_run.py"
 _WORST_DIFFERENCE = 1e-4
@@ -51,9 +51,8 @@ def main() -> None:
                 _run(name, model.resolve(), fixtures, out, packages)
                 outcomes[name].append(json.loads(out.read_text()))
                 print(json.dumps({"round": number, "contestant": name, **outcomes[name][-1]}))
-        items = {suite: _items(fixtures, suite) for suite in SUITES}
     _require_equal_metrics(outcomes)
-    write_section("evaluate", _section(outcomes, items, model, options.rounds))
+    write_section("evaluate", _section(outcomes, model, options.rounds))
 
 
 def _run(name: str, model: Path, fixtures: Path, out: Path, packages: Path) -> None:
@@ -66,7 +65,7 @@ def _run(name: str, model: Path, fixtures: Path, out: Path, packages: Path) -> N
     command = [sys.executable, "-m", "benchmarks.evaluate.peers.temper_run", *arguments]
     path = [str(ROOT)]
     if name == "lm-eval":
-        command = [sys.executable, str(_PEER), *arguments, *SUITES]
+        command = [sys.executable, str(_PEER), *arguments]
         path = [str(packages)]
     environment = {
         **os.environ,
@@ -80,52 +79,49 @@ def _run(name: str, model: Path, fixtures: Path, out: Path, packages: Path) -> N
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
 
 
-def _items(fixtures: Path, suite: str) -> int:
-    """Return the number of items of a suite."""
-    document = yaml.safe_load((fixtures / f"{suite}.yaml").read_text())
-    paths = [fixtures / task["data"] for task in document["tasks"]]
-    return sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
-
-
 def _require_equal_metrics(outcomes: dict[str, list[dict[str, Any]]]) -> None:
     """Raise if the contestants did not compute the same.
 
     Raises:
         SystemExit: A metric differs.
     """
-    theirs, ours = (outcomes[name][0]["suites"] for name in CONTESTANTS)
-    for suite in SUITES:
-        for task, metrics in theirs[suite]["tasks"].items():
-            for metric, value in metrics.items():
-                got = ours[suite]["tasks"][task][metric]
-                if abs(got - value) > _WORST_DIFFERENCE:
-                    raise SystemExit(f"{suite}: {task}.{metric} is {got}, in lm-eval {value}")
+    theirs, ours = (outcomes[name][0]["tasks"] for name in CONTESTANTS)
+    for task, metrics in theirs.items():
+        for metric, value in metrics.items():
+            got = ours[task][metric]
+            if abs(got - value) > _WORST_DIFFERENCE:
+                raise SystemExit(f"{task}.{metric} is {got}, in lm-eval {value}")
 
 
-def _section(
-    outcomes: dict[str, list[dict[str, Any]]], items: dict[str, int], model: Path, rounds: int
-) -> str:
-    def values(name: str, suite: str, key: str) -> list[float]:
-        return [outcome["suites"][suite][key] for outcome in outcomes[name]]
+def _section(outcomes: dict[str, list[dict[str, Any]]], model: Path, rounds: int) -> str:
+    def row(label: str, values: dict[str, list[float]], scale: float = 0.0) -> list[str]:
+        """Return the cells of a line.
 
-    def ratio(suite: str, key: str) -> str:
-        pairs = zip(values("lm-eval", suite, key), values("Temper", suite, key), strict=True)
-        return f"{median(theirs / ours for theirs, ours in pairs):.1f}×"
-
-    rates = []
-    for suite in SUITES[1:]:
-        each = [
-            f"{items[suite] / median(values(name, suite, 'request_cpu_seconds')):.1f}"
+        Args:
+            label: Name of the line.
+            values: Seconds of each contestant in each round.
+            scale: Number of items, to show items per second; 0 to show seconds.
+        """
+        shown = [
+            f"{scale / median(values[name]) if scale else median(values[name]):.1f}"
             for name in CONTESTANTS
         ]
-        label = suite.replace("_", " ")
-        rates.append([label, items[suite], *each, ratio(suite, "request_cpu_seconds")])
+        pairs = zip(values["lm-eval"], values["Temper"], strict=True)
+        return [label, *shown, f"{median(theirs / ours for theirs, ours in pairs):.1f}×"]
+
+    rates = [
+        row(
+            f"{kind.replace('_', ' ')}, {tasks} tasks",
+            {
+                name: [one["request_cpu_seconds"][kind] for one in outcomes[name]]
+                for name in outcomes
+            },
+            tasks * ITEMS_PER_TASK,
+        )
+        for kind, tasks in KINDS.items()
+    ]
     whole = [
-        [
-            label,
-            *(f"{median(values(name, SUITES[0], key)):.1f}" for name in CONTESTANTS),
-            ratio(SUITES[0], key),
-        ]
+        row(label, {name: [one[key] for one in outcomes[name]] for name in outcomes})
         for label, key in (("CPU time, s", "cpu_seconds"), ("wall time, s", "seconds"))
     ]
     imports = [
@@ -143,11 +139,11 @@ Accuracies and bits per byte of the two are compared in each measurement, and ar
 
 Items per second of CPU time in the model's requests, tokenizing included:
 
-{table(["", "items", *CONTESTANTS, "Temper is faster"], rates)}
+{table(["", *CONTESTANTS, "Temper is faster"], rates)}
 
-A suite of 8 tasks × {ITEMS_PER_TASK} items (3 multiple choice, 3 perplexity, 2 generation), from
-reading the suite to the results, with loading the model and, in Temper, intervals and the report.
-Imports ({imports[0]} and {imports[1]} s) are not counted:
+The suite of 8 tasks × {ITEMS_PER_TASK} items as a whole, from reading it to the results, with
+loading the model and, in Temper, intervals and the report. Imports ({imports[0]} and {imports[1]}
+s) are not counted. Wall times depend on what else the machine does:
 
 {table(["", *CONTESTANTS, "Temper is faster"], whole)}
 """

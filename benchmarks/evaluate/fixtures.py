@@ -1,4 +1,4 @@
-"""Items of public sets as files, and the suites over them that both contestants evaluate."""
+"""Items of public sets as files, and the suite over them that both contestants evaluate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,6 @@ import yaml
 from transformers import AutoTokenizer
 
 ITEMS_PER_TASK = 50
-_ITEMS = {
-    "eight_tasks": ITEMS_PER_TASK,
-    "multiple_choice": 200,
-    "perplexity": 200,
-    "generation": 128,
-}
-SUITES = tuple(_ITEMS)
 NEW_TOKENS = 48
 # Left of the context for the longest choice or answer: an item that does not fit is cut by lm-eval
 # and not scored by Temper, so that the two would not do the same work.
@@ -33,7 +26,7 @@ _MMLU_LETTERS = (
 
 
 def write_fixtures(data: Path, model: Path, folder: Path) -> None:
-    """Write the items and one file per suite to `folder`.
+    """Write the items and `suite.yaml` to `folder`.
 
     Args:
         data: Folder of the public sets.
@@ -51,17 +44,17 @@ def write_fixtures(data: Path, model: Path, folder: Path) -> None:
         name: [row for row in rows if name == "books" or fits(" ".join(_texts(row)))]
         for name, rows in _sets(data).items()
     }
-    for suite in SUITES:
-        tasks = []
-        for task in _tasks(suite):
-            # One file per task and suite: lm-eval takes no part of a file.
-            path = folder / f"{suite}-{task['name']}.jsonl"
-            rows = sets[task["data"]][: _ITEMS[suite]]
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            path.write_text(lines, encoding="utf-8")
-            tasks.append({**task, "data": path.name})
-        document = {"suite": suite, "tasks": tasks}
-        (folder / f"{suite}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    tasks = []
+    for task in _tasks():
+        # One file per task: lm-eval takes no part of a file.
+        path = folder / f"{task['name']}.jsonl"
+        rows = sets[task["data"]][:ITEMS_PER_TASK]
+        assert len(rows) == ITEMS_PER_TASK, f"{len(rows)} items of {path.stem} fit"
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        path.write_text(lines, encoding="utf-8")
+        tasks.append({**task, "data": path.name})
+    document = {"suite": "eight-tasks", "tasks": tasks}
+    (folder / "suite.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
 
 def _texts(row: Mapping[str, Any]) -> Iterable[str]:
@@ -101,7 +94,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _tasks(suite: str) -> list[dict[str, Any]]:
+def _tasks() -> list[dict[str, Any]]:
     choice = [
         _choice("mmlu_letters", "mmlu", _MMLU_LETTERS, ["A", "B", "C", "D"]),
         _choice("mmlu_texts", "mmlu", "Question: {{question}}\nAnswer:", "{{choices}}"),
@@ -116,9 +109,7 @@ def _tasks(suite: str) -> list[dict[str, Any]]:
         _answer("gsm8k", "gsm8k", "Question: {{question}}\nAnswer:", "{{answer}}"),
         _answer("bbh", "bbh", "Q: {{input}}\nA:", "{{target}}"),
     ]
-    if suite == "eight_tasks":
-        return [*choice, *texts, *answers]
-    return {"multiple_choice": choice, "perplexity": texts[:2], "generation": answers}[suite]
+    return [*choice, *texts, *answers]
 
 
 def _task(name: str, kind: str, data: str, **keys: Any) -> dict[str, Any]:

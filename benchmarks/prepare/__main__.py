@@ -17,6 +17,7 @@ BENCHMARKS = (
     "toxicity",
     "secrets_in_code",
     "quality",
+    "quality_classifier",
     "language",
     "row_rules",
     "contamination",

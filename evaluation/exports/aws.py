@@ -58,15 +58,17 @@ def flat_prompt(item: Item) -> str:
 
 
 def aws_name(*parts: str, limit: int = 63) -> str:
-    """Return a name of lower-case letters, digits and hyphens; a long one ends in its digest.
+    """Return a name of lower-case letters, digits and hyphens.
+
+    A name that had other characters, or too many, ends in a digest, so that no two become one.
 
     Args:
         parts: Parts of the name.
         limit: Most characters.
     """
     text = "-".join(parts)
-    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "suite"
-    if len(name) <= limit:
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if name == text and len(name) <= limit:
         return name
     return f"{name[: limit - 9].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

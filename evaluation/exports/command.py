@@ -23,6 +23,11 @@ EXPORTS: Mapping[str, str] = {
     "sagemaker": "evaluation.exports.sagemaker:export_sagemaker",
 }
 """Format and the function that writes it, imported when it is asked for."""
+_USED: Mapping[str, frozenset[str]] = {
+    "bedrock": frozenset({"s3", "role", "model", "answers"}),
+    "sagemaker": frozenset({"s3", "role", "model", "base", "evaluator", "mlflow", "accept_eula"}),
+}
+"""Options of requests that a format uses."""
 MANIFEST = "export.json"
 _GATES = "gates are checked by `temper evaluate` alone"
 
@@ -56,6 +61,8 @@ def run_export(options: SuiteExportOptions) -> int:
         JobError: The suite cannot be used or, without `partial`, not all of it exported.
     """
     export = find_export(options.to)
+    if unused := _unused(options):
+        raise JobError(f"export to {options.to}", unused)
     suite = load_suite(options.suite)
     check_folder(options.out)
     items = read_all_items(suite.tasks)
@@ -89,6 +96,21 @@ def find_export(name: str) -> SuiteExport:
     return export
 
 
+def _unused(options: SuiteExportOptions) -> list[Problem]:
+    """Return the options that the format would ignore."""
+    used = _USED.get(options.to, frozenset())
+    given = dataclasses.asdict(options.request)
+    problems = [
+        Problem(f"--{name.replace('_', '-')}", f"{options.to} has no use for it", str(value))
+        for name, value in given.items()
+        if value and name not in used
+    ]
+    if options.to == "bedrock" and options.request.model and options.request.answers:
+        message = "Bedrock either asks a model or judges answers"
+        problems.append(Problem("--answers", message, fix="Leave out --model or --answers"))
+    return problems
+
+
 def check_folder(out: Path) -> None:
     """Raise if a folder holds anything but an earlier export.
 
@@ -106,15 +128,18 @@ def write_export(out: Path, files: Mapping[str, str]) -> None:
         out: The folder.
         files: Text of each file, by its path in the folder.
     """
-    building = out.with_name(f".{out.name}.writing")
+    out = out.absolute()
+    building, earlier = (out.with_name(f".{out.name}.{end}") for end in ("writing", "earlier"))
     shutil.rmtree(building, ignore_errors=True)
     for path, text in files.items():
         file = building / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     if out.exists():
-        shutil.rmtree(out)
+        shutil.rmtree(earlier, ignore_errors=True)
+        out.rename(earlier)
     building.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _with_fix(exported: ExportedSuite) -> list[Problem]:

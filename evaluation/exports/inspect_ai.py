@@ -44,6 +44,7 @@ class InspectTask:
     """Task as the file defines it.
 
     Attributes:
+        index: Number in the suite.
         name: Name in the suite.
         solver: Expression of the solver.
         scorers: Expressions of the scorers.
@@ -51,6 +52,7 @@ class InspectTask:
         epochs: Number of answers to each prompt.
     """
 
+    index: int
     name: str
     solver: str
     scorers: tuple[str, ...]
@@ -60,7 +62,7 @@ class InspectTask:
     @property
     def function(self) -> str:
         """Name of the function that returns it."""
-        return f"task_{self.name.replace('-', '_')}"
+        return f"task_{self.index}_{self.name.replace('-', '_')}"
 
 
 def export_inspect(suite: Suite, items: Items, options: ExportOptions) -> ExportedSuite:
@@ -109,7 +111,7 @@ def _multiple_choice(
         f"{task.name}: Inspect asks for the letter of a choice and does not compare likelihoods, "
         "so that its accuracy is another measure"
     )
-    return InspectTask(task.name, "multiple_choice()", ("choice()",))
+    return InspectTask(index, task.name, "multiple_choice()", ("choice()",))
 
 
 def _generation(
@@ -154,7 +156,9 @@ def _generation(
     config = [f"max_tokens={task.max_new_tokens}", f"temperature={task.temperature}"]
     if task.stop:
         config.append(f"stop_seqs={list(task.stop)!r}")
-    return InspectTask(task.name, "generate()", tuple(scorers), ", ".join(config), task.samples)
+    return InspectTask(
+        index, task.name, "generate()", tuple(scorers), ", ".join(config), task.samples
+    )
 
 
 def _sample(task: TaskSection, item: Item) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,7 +113,9 @@ def corpus_metrics(
     metrics = []
     for number, section in enumerate(sections):
         for name in CORPUS_METRICS.get(section["kind"], ()):
-            function = f"{name}_of_{task.replace('-', '_')}_{number}"
+            # A task's name need not be one of Python's.
+            digest = hashlib.sha256(f"{task}.{number}".encode()).hexdigest()[:8]
+            function = f"{name}_{digest}"
             metrics.append((_label(section, name), name, section, function))
     return metrics
 

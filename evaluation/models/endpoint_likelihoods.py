@@ -11,10 +11,10 @@ from evaluation.items import Prompt
 from evaluation.models.base import LogLikelihood, TooLong
 from evaluation.models.echoed_log_probs import EchoedPrompt
 from evaluation.models.endpoint_protocol import TOO_LONG, EndpointRequest, request_characters
+from evaluation.models.endpoint_tokenizer import EndpointTokenizer
 from evaluation.models.likelihood_plans import (
     PROBE,
     EchoPrompt,
-    EndpointTokenizer,
     LikelihoodPlan,
     TextContinuation,
     WholeText,
@@ -38,6 +38,7 @@ class EndpointLikelihoods:
         section: Its section.
         protocol: Its protocol.
         client: Client of calls that generate one token.
+        tokenizer: Its tokenizer; None to send text.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class EndpointLikelihoods:
         section: OpenAiModel,
         protocol: OpenAiProtocol,
         client: EndpointClient[EndpointRequest],
+        tokenizer: EndpointTokenizer | None,
     ):
         self._source, self._section, self._protocol = source, section, protocol
         self.client = client
-        self._tokenizer: EndpointTokenizer | None = None
+        self._tokenizer = tokenizer
         self._length = section.context_length
         self._starts_before = False
         self.settings: dict[str, Any] = {}
@@ -69,12 +71,10 @@ class EndpointLikelihoods:
         self._starts_before = echoed.starts_before(PROBE)
         listed = self._protocol.models().get(self._section.model, {})
         self._length = self._length or listed_context_length(listed)
-        if self._section.tokenizer is not None:
-            self._tokenizer = EndpointTokenizer(self._section.tokenizer)
+        if self._tokenizer is not None:
             self._tokenizer.check(echoed)
         self.settings = {
             "context_length": self._length,
-            "tokenizer": self._section.tokenizer,
             "first_token": self._first_token(),
         }
 

@@ -28,12 +28,15 @@ from evaluation.models.endpoint_protocol import (
     EndpointRequest,
     request_characters,
 )
+from evaluation.models.endpoint_tokenizer import EndpointTokenizer
 from evaluation.models.openai_endpoint import OpenAiProtocol
 from evaluation.results import EvaluatedModelInfo
 from training.console import say
 from training.judges.base import JudgeContext
 from training.judges.http_client import EndpointClient
 from training.judges.reply_cache import JudgeReply
+
+_CUT = TooLong("cut by the endpoint, which read fewer tokens than the prompt has")
 
 
 class EndpointModel:
@@ -46,6 +49,7 @@ class EndpointModel:
 
     Raises:
         RunError: A key is not set, or a cost limit is set and a price is not.
+        ModelError: Its tokenizer cannot be loaded.
     """
 
     def __init__(self, source: str, section: EndpointModelSection, context: JudgeContext):
@@ -53,6 +57,7 @@ class EndpointModel:
         self._clients: dict[tuple[int, float], EndpointClient[EndpointRequest]] = {}
         self._protocol: EndpointProtocol
         self._openai: OpenAiProtocol | None = None
+        self._tokenizer: EndpointTokenizer | None = None
         self._likelihoods: EndpointLikelihoods | None = None
         if isinstance(section, BedrockModel):
             self._protocol = BedrockProtocol(section, context)
@@ -60,13 +65,18 @@ class EndpointModel:
         else:
             self._protocol = self._openai = OpenAiProtocol(section, context)
             client = self._client(1, 0.0)
-            self._likelihoods = EndpointLikelihoods(source, section, self._openai, client)
+            if section.tokenizer is not None:
+                self._tokenizer = EndpointTokenizer(section.tokenizer)
+            self._likelihoods = EndpointLikelihoods(
+                source, section, self._openai, client, self._tokenizer
+            )
 
     @property
     def info(self) -> EvaluatedModelInfo:
         """Identity of the model, and what can change its scores."""
         settings = {**self._protocol.settings, "revision": self._section.revision}
         if self._likelihoods is not None:
+            settings["tokenizer"] = getattr(self._section, "tokenizer", None)
             settings |= self._likelihoods.settings
         return EvaluatedModelInfo(self._source, None, self._section.kind, settings)
 
@@ -135,11 +145,28 @@ class EndpointModel:
         """Return answers to each prompt."""
         client = self._client(settings.max_new_tokens, settings.temperature)
         replies = iter(client.generate_replies(list(self._answers(prompts, settings))))
-        drawn = [[next(replies) for _ in range(settings.samples)] for _ in prompts]
-        return [
-            TOO_LONG if any(reply.too_long for reply in given) else _generated(given, settings)
-            for given in drawn
-        ]
+        results: list[GeneratedAnswers | TooLong] = []
+        for prompt in prompts:
+            drawn = [next(replies) for _ in range(settings.samples)]
+            if any(reply.too_long for reply in drawn):
+                results.append(TOO_LONG)
+                continue
+            answers = _generated(drawn, settings)
+            results.append(_CUT if self._is_cut(prompt, answers.prompt_tokens) else answers)
+        return results
+
+    def _is_cut(self, prompt: Prompt, tokens: int | None) -> bool:
+        """Return True if an endpoint has read fewer tokens than a prompt has.
+
+        Some servers cut what exceeds their context and say nothing.
+
+        Args:
+            prompt: The prompt.
+            tokens: Tokens of the prompt, as the endpoint counts them.
+        """
+        if self._tokenizer is None or tokens is None:
+            return False
+        return tokens < self._tokenizer.least_tokens(prompt)
 
     def _answers(
         self, prompts: Sequence[Prompt], settings: GenerationSettings

@@ -8,13 +8,11 @@ evaluation scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from evaluation.items import Prompt
 from evaluation.models.base import LogLikelihood
 from evaluation.models.echoed_log_probs import EchoedPrompt
 from evaluation.models.windows import TokenRequest
-from training.errors import ModelError
 
 EchoPrompt = str | tuple[int, ...]
 """Prompt whose log-probabilities are requested."""
@@ -109,54 +107,6 @@ class TokenWindows:
             all(part.greedy for part in parts),
             parts[0].context_tokens if parts else 0,
         )
-
-
-class EndpointTokenizer:
-    """Tokenizer of a model behind an endpoint, loaded when it is needed.
-
-    Args:
-        source: Folder or Hub id.
-
-    Raises:
-        ModelError: It cannot be loaded.
-    """
-
-    def __init__(self, source: str):
-        from transformers import AutoTokenizer
-
-        from evaluation.models.request_encoder import RequestEncoder
-        from training.models.locate import explain_missing
-
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        except Exception as error:
-            raise ModelError(explain_missing("tokenizer", source, error)) from error
-        self._source = source
-        self._encoder = RequestEncoder(source, self._tokenizer)
-
-    def check(self, echoed: EchoedPrompt) -> None:
-        """Check that the endpoint makes as many tokens of the probe as this tokenizer.
-
-        Raises:
-            ModelError: It does not.
-        """
-        own = len(self._tokenizer(PROBE)["input_ids"])
-        if own != len(echoed.log_probs):
-            raise ModelError(
-                f"tokenizer: {self._source} makes {own} tokens of {PROBE!r}, and the endpoint "
-                f"{len(echoed.log_probs)}: name the tokenizer of the model that is served"
-            )
-
-    def continuation(self, prompt: Prompt, continuation: str) -> TokenWindows:
-        """Return the plan of a continuation after a prompt."""
-        return TokenWindows([self._encoder.pair(prompt, continuation)])
-
-    def text(self, text: str, context_length: int) -> TokenWindows:
-        """Return the plan of a text, in windows if it exceeds the context."""
-        from evaluation.models.windows import text_windows
-
-        # A prompt has one token before the window, and the call generates one after it.
-        return TokenWindows(list(text_windows(self._tokenizer, text, context_length - 2)))
 
 
 def _ids(window: TokenRequest) -> tuple[int, ...]:

@@ -63,6 +63,21 @@ def batches(order: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(order[start : start + size])
 
 
+def even_batches(order: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield the numbers in batches of about the same size.
+
+    A remainder of at most an eighth of a batch is spread over the others: a batch takes as many
+    decoding steps for two answers as for sixteen.
+    """
+    whole, remainder = divmod(len(order), size)
+    count = whole if whole and remainder <= size // 8 else whole + bool(remainder)
+    start = 0
+    for number in range(count):
+        end = start + (len(order) - start) // (count - number)
+        yield list(order[start:end])
+        start = end
+
+
 def _logits(model: Any, rows: Sequence[list[int]], first: int) -> torch.Tensor:
     """Return logits of rows from a position on, [rows, positions, vocabulary].
 

@@ -20,7 +20,7 @@ from evaluation.models.base import (
     until_stop,
 )
 from evaluation.models.gguf_model import SUFFIX, load_gguf
-from evaluation.models.likelihoods import batches, compute_likelihoods
+from evaluation.models.likelihoods import compute_likelihoods, even_batches
 from evaluation.models.request_encoder import NO_LENGTH_LIMIT, RequestEncoder
 from evaluation.models.windows import TokenRequest, text_windows
 from evaluation.results import EvaluatedModelInfo
@@ -118,7 +118,7 @@ class TransformersModel:
         )
         drawn: dict[int, list[tuple[str, bool]]] = {index: [] for index in fitting}
         for draw in range(settings.samples):
-            for batch in batches(fitting, self._batch_size):
+            for batch in even_batches(fitting, self._batch_size):
                 answers = self._answers([ids[i] for i in batch], prompts, batch, draw, settings)
                 for index, answer in zip(batch, answers, strict=True):
                     drawn[index].append(answer)

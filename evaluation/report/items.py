@@ -55,6 +55,10 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _item(item: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
+    if other is not None and other["prompt"] != item["prompt"]:
+        # The other model's own earlier answers are part of its conversation.
+        conversation = _shortened(other["prompt"])
+        other = {**other, "detail": {"conversation": conversation, **other["detail"]}}
     return {
         "id": item["id"],
         "group": item["group"],

@@ -59,8 +59,9 @@ def _with_registered_model(job: _Run, client: Any) -> _Run:
     if needs_approval and version.approval != _APPROVED:
         raise LaunchError(
             f"model.source: {job.model.source} is {version.approval}, and model.approval is "
-            f"required. Approve it: `aws sagemaker update-model-package --model-package-arn "
-            f"{version.arn} --model-approval-status {_APPROVED}`; or set model.approval: none"
+            f"required. A model approver approves it: `aws sagemaker update-model-package "
+            f"--model-package-arn {version.arn} --model-approval-status {_APPROVED}`; "
+            f"or set model.approval: none"
         )
     update = {"source": version.address, "model_package_arn": version.arn}
     return job.model_copy(update={"model": job.model.model_copy(update=update)})

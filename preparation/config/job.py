@@ -16,6 +16,7 @@ from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
 from preparation.steps.personal_data.section import PersonalDataStep
 from preparation.steps.quality.section import QualityStep
+from preparation.steps.quality_classifier.section import QualityClassifierStep
 from preparation.steps.secrets.section import SecretsStep
 from preparation.steps.tokenizer_statistics import TokenizerStatisticsStep
 from preparation.steps.toxicity import ToxicityStep
@@ -30,6 +31,7 @@ AnyStep = Annotated[
     | PersonalDataStep
     | SecretsStep
     | QualityStep
+    | QualityClassifierStep
     | ToxicityStep
     | DuplicatesStep
     | ChunkStep

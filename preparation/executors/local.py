@@ -10,41 +10,41 @@ import io
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from datatrove.executor import LocalPipelineExecutor
 from loguru import logger
 
+from preparation.executors.task_runner import Progress, TaskRunner, completed
 from training.errors import CrashError
 
 WORKERS_LOCK = "workers.lock"
 _PR_SET_PDEATHSIG = 1
-_ONE_THREAD = dict.fromkeys(
+ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 """Environment of workers. There is one worker per core, so that more threads of the libraries under
 NumPy would wait for each other. They read it when they are loaded, before a worker's first line."""
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of finished tasks and of all tasks."""
 
 
-class LocalTasks:
+class LocalTasks(TaskRunner):
     """Processes that run the tasks of several passes, one pass after another.
 
     A `multiprocessing.Pool`, which datatrove's own executor uses, waits forever for the task of a
     worker that was killed, for instance when memory runs out.
 
     Args:
-        workers: Number of processes.
+        workers: Number of processes; one per core if None.
+        most: Most tasks of any pass that can run at the same time.
         lock: Folder with the lock that workers hold while they live; None if it has no locks.
     """
 
-    def __init__(self, workers: int, lock: Path | None):
-        self._workers = workers
+    def __init__(self, workers: int | None, most: int, lock: Path | None):
+        self._workers = min(workers or len(os.sched_getaffinity(0)), most)
         self._lock = lock
         self._pool: ProcessPoolExecutor | None = None
 
@@ -80,15 +80,15 @@ class LocalTasks:
         progress(done, tasks)
         if self._workers == 1 or len(ranks) <= 1:
             for rank in ranks:
-                _run_task(pipeline, settings, rank)
+                run_task(pipeline, settings, rank)
                 done += 1
                 progress(done, tasks)
             return
         if self._pool is None:
             self._pool = _pool(self._workers, self._lock)
         try:
-            with _one_thread():  # `submit` starts the workers.
-                running = [self._pool.submit(_run_task, pipeline, settings, rank) for rank in ranks]
+            with one_thread():  # `submit` starts the workers.
+                running = [self._pool.submit(run_task, pipeline, settings, rank) for rank in ranks]
             for future in as_completed(running):
                 future.result()
                 done += 1
@@ -112,10 +112,10 @@ def _pool(workers: int, lock: Path | None) -> ProcessPoolExecutor:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Give the processes that start meanwhile one thread, and leave this process as it was."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:
@@ -132,16 +132,14 @@ def _start_worker(lock: Path | None, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if lock is None:
-        return
-    descriptor = os.open(lock / WORKERS_LOCK, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    hold_lock(lock)
 
 
-def completed(logging_dir: Any) -> set[int]:
-    """Return the tasks of a pass that are completed, on any node."""
-    marks = logging_dir.list_files("completions") if logging_dir.exists("completions") else ()
-    return {int(mark.rpartition("/")[2]) for mark in marks}
+def hold_lock(folder: Path | None) -> None:
+    """Hold the lock of workers until this process ends; a folder of None has no locks."""
+    if folder is not None:
+        descriptor = os.open(folder / WORKERS_LOCK, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 class _NoOutput(io.TextIOBase):
@@ -149,8 +147,14 @@ class _NoOutput(io.TextIOBase):
         return len(text)
 
 
-def _run_task(pipeline: Any, settings: dict[str, Any], rank: int) -> None:
-    """Run one task; datatrove's messages go to its log file alone."""
+def run_task(pipeline: Any, settings: dict[str, Any], rank: int) -> None:
+    """Run one task; datatrove's messages go to its log file alone.
+
+    Args:
+        pipeline: datatrove's steps.
+        settings: Settings of datatrove's executor.
+        rank: Number of the task.
+    """
     executor = LocalPipelineExecutor(copy.deepcopy(pipeline), **settings)
     with contextlib.redirect_stderr(_NoOutput()):
         executor._run_for_rank(rank)

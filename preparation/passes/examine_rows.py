@@ -77,7 +77,7 @@ class ExamineRows(PipelineStep):
         assert world_size == len(self.units), "a task is a unit"
         ledger, records = Ledger(self.examples, self.report_by), RowRecords([], [])
         rows = self._read(self.units[rank], ledger, records)
-        passed = StepRunner(self.sections, ledger, records).run(rows)
+        passed = StepRunner(self.sections, ledger, records, self.folder).run(rows)
         hidden = hidden_values(self.examples.hide_values)
         try:
             with hidden, RowFileWriter(self.folder, rank) as writer:

@@ -9,6 +9,7 @@ from preparation.config.duplicates import DuplicatesStep
 from preparation.config.load import step_index
 from preparation.examples import ExampleTexts
 from preparation.plan import PreparationPlan
+from preparation.steps.step import TrainedSection
 
 _BUFFERED_RECORDS = 1_000
 """Signatures read at a time from each file; datatrove's default of 5 reads a few bytes."""
@@ -26,6 +27,7 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
     from preparation.duplicates.signatures import CLUSTERS, CONFIG, PAIRS, SIGNATURES, RowSignatures
     from preparation.duplicates.verification import VerifyDuplicates
     from preparation.passes.examine_rows import ExamineRows
+    from preparation.passes.train_steps import TrainSteps
     from preparation.passes.write_shards import WriteShards
 
     settings, units = planned.job.prepare, len(planned.units)
@@ -38,6 +40,10 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
     examine = ExamineRows(
         folder, planned.units, settings.sources, planned.labels, before, examples, by
     )
+
+    trained = [step for step in settings.steps if isinstance(step, TrainedSection)]
+    if trained:
+        yield "train", [TrainSteps(folder, trained)], 1
 
     def inside(path: str) -> tuple[str, Any]:
         return (f"{folder.path}/{path}", folder.fs)

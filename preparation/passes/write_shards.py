@@ -72,8 +72,9 @@ class WriteShards(PipelineStep):
         splitter, sides = Splitter(self.split, roots), Counter[str]()
         groups: dict[str, str] = {}
         rows = self._read(rank, ledger, records, groups)
+        steps = StepRunner(self.sections, ledger, records, self.folder)
         with ShardWriter(self.folder, rank) as shards:
-            for row in StepRunner(self.sections, ledger, records).run(rows):
+            for row in steps.run(rows):
                 origin = row.id.partition("#")[0]
                 key = (row, content_hash(row), groups.get(origin, ""))
                 side = splitter.side(*key)

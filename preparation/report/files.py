@@ -97,7 +97,7 @@ def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
         ],
         "rows_read": sum(first["rows_read"].values()),
         "rows_written": sum(last["written"].values()),
-        "steps": [_step(name, planned, accounts[name]) for name in names],
+        "steps": [_step(name, planned, accounts[name], folder) for name in names],
         "tags": dict(sorted(last["tags"].items(), key=lambda item: (-item[1], item[0]))),
         "groups": groups,
         "warnings": warnings(groups),
@@ -131,9 +131,21 @@ def _groups(planned: PreparationPlan, accounts: dict[str, Any]) -> list[dict[str
     return [share.document() | {"action": actions.get(share.step, "drop")} for share in shares]
 
 
-def _step(name: str, planned: PreparationPlan, account: dict[str, Any]) -> dict[str, Any]:
+def _step(
+    name: str, planned: PreparationPlan, account: dict[str, Any], folder: Any
+) -> dict[str, Any]:
+    """Return what a step did.
+
+    Args:
+        name: Name of the step.
+        planned: The preparation.
+        account: Account of the pass in which it ran.
+        folder: datatrove's `DataFolder` in which it was built.
+    """
     section = next((step for step in planned.job.prepare.steps if step.step == name), None)
     measured = account["measured"].get(name, {})
+    if isinstance(section, StepSection):
+        measured = {**measured, **section.trained_facts(folder)}
     hide_values = ExampleTexts(planned.job.prepare.steps).hide_values
     facts = section.facts(measured, hide_values) if isinstance(section, StepSection) else ()
     return {

@@ -63,6 +63,10 @@ class Rule(ABC):
         """Examine several rows; equal to examining each."""
         return [self.examine(row) for row in rows]
 
+    def measured(self) -> dict[str, Any]:
+        """Return what was counted for the report: numbers in mappings, which add up over units."""
+        return {}
+
 
 class Transformation(ABC):
     """Step that makes one row into several, such as parts of a long document."""
@@ -134,11 +138,19 @@ class StepSection(ConfigSection, ABC):
         """
         return self
 
+    def variables(self) -> Iterable[str]:
+        """Return names of the environment variables that the step reads."""
+        return ()
+
+    def trained_facts(self, folder: Any) -> Mapping[str, Any]:
+        """Return what the step measured in a pass of its own, from the folder of a preparation."""
+        return {}
+
     def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
         """Return tables for the report.
 
         Args:
-            totals: What the step's measurement counted in all units, added up; empty for a rule.
+            totals: What the step counted in all units, added up, and `trained_facts`.
             hide_values: Leave out words of the data: a step of the job finds values that no report
                 may show.
         """
@@ -151,6 +163,18 @@ class StepSection(ConfigSection, ABC):
     @abstractmethod
     def build(self) -> Rule | Transformation | Measurement:
         """Return what the step does, with its models loaded."""
+
+    def build_from(self, folder: Any) -> Rule | Transformation | Measurement:
+        """Return what the step does in a preparation; its folder holds what the step trained."""
+        return self.build()
+
+
+class TrainedSection(StepSection):
+    """Section of a step with a model that is trained in a pass of its own, before all others."""
+
+    @abstractmethod
+    def train(self, folder: Any) -> None:
+        """Train the model, and write it into the folder of a preparation."""
 
 
 class FilterSection(StepSection):

@@ -134,4 +134,7 @@ def apply_here(
 
 def apply_there(agreement: StageAgreement, remote: RemoteRegistry) -> list[RemoteVersion]:
     """Record the changes that the remote registry lacks, and return the changed versions."""
-    return [remote.set_stage(update.record, update.change) for update in agreement.there]
+    order = list(agreement.there)
+    if remote.one_per_stage:
+        order.sort(key=lambda update: update.change.stage in ("none", "archived"))
+    return [remote.set_stage(update.record, update.change) for update in order]

@@ -48,9 +48,12 @@ class RemoteRegistry(Protocol):
 
     Attributes:
         title: Name for messages, such as `SageMaker (dev)`.
+        one_per_stage: True if a stage is a pointer that is moved: the promoted version is changed
+            before the archived one, so that it always points to a version.
     """
 
     title: str
+    one_per_stage: bool
 
     def push(self, record: ModelRecord, store: LocalRegistry) -> RemoteVersion:
         """Copy a version with its files; an existing copy is returned.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from launch.confirm import confirm
-from registry.errors import RegistryError
+from registry.errors import RegistryError, RemoteUnavailableError
 from registry.record import ModelRecord, StageChange
 from registry.remote.agreement import apply_here, apply_there, plan_agreement
 from registry.remote.base import RemoteRegistry, RemoteVersion, differences, digest_differences
 from registry.store import LocalRegistry
+from registry.table import aligned
 from training.console import say
 
 
@@ -23,10 +24,17 @@ def push_model(registry: Path, model: str, remote: RemoteRegistry) -> RemoteVers
 
     Raises:
         RegistryError: It does not exist, or the remote registry has other files for it.
+        RemoteUnavailableError: The remote registry failed half-way.
     """
     store = LocalRegistry(registry)
     record = store.find(model)
-    version = remote.push(record, store)
+    try:
+        version = remote.push(record, store)
+    except RemoteUnavailableError as error:
+        raise RemoteUnavailableError(
+            f"{error}\n{record.id} is registered here. To push it: temper push-model {record.id}, "
+            f"with the same options"
+        ) from error
     say(f"{record.id} is in {remote.title}: {version.status}, {version.address}")
     for line in differences(record, version):
         say(f"  {line}. `temper models` with the same options makes them agree")
@@ -75,22 +83,29 @@ def _print_versions(
     records: list[ModelRecord], versions: list[RemoteVersion], remote: RemoteRegistry
 ) -> None:
     twins = {version.id: version for version in versions}
+    rows, other_files = [], []
     for record in records:
         twin = twins.pop(record.id, None)
-        by = f" by {record.approver}" if record.approver else ""
-        there = f"{twin.status} in {remote.title}" if twin else f"not in {remote.title}"
-        say(f"{record.id:<32} {record.stage}{by:<16} {there}")
-        if twin:
-            for line in digest_differences(record, twin):
-                say(f"  other files: {line}")
+        there = f"{twin.status} ({twin.address})" if twin else "absent"
+        rows.append((record.id, record.stage, record.approver or "-", there))
+        other_files.append(digest_differences(record, twin) if twin else [])
     for version in twins.values():
-        say(f"{version.id:<32} only in {remote.title}: {version.status}, {version.address}")
+        rows.append((version.id, "absent", "-", f"{version.status} ({version.address})"))
+        other_files.append([])
+    if not rows:
+        return
+    heading, *lines = aligned([("version", "stage here", "by", f"in {remote.title}"), *rows])
+    say(heading)
+    for line, differing in zip(lines, other_files, strict=True):
+        say(line)
+        for difference in differing:
+            say(f"  other files: {difference}")
 
 
 def promote_there(
     remote: RemoteRegistry, changed: list[ModelRecord], transition: StageChange
 ) -> None:
-    """Record a promotion in a remote registry: the archived version first, then the promoted one.
+    """Record a promotion in a remote registry: the archived version, and the promoted one.
 
     Args:
         remote: The remote registry.
@@ -103,7 +118,7 @@ def promote_there(
     known = {version.id for version in remote.versions(changed[-1].name)}
     if changed[-1].id not in known:
         raise RegistryError(f"{changed[-1].id} is not in {remote.title}: temper push-model")
-    for record in changed:
+    for record in reversed(changed) if remote.one_per_stage else changed:
         if record.id in known:
             archived = StageChange("archived", transition.approver, transition.time)
             change = transition if record is changed[-1] else archived

@@ -7,8 +7,6 @@ MLflow counts versions; the semantic version is a tag. Stages are aliases, so th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from registry.blobs import blob_path
@@ -16,16 +14,22 @@ from registry.errors import RegistryError
 from registry.record import ModelRecord, StageChange
 from registry.remote import mlflow_tags as tags
 from registry.remote.base import RemoteVersion, digest_differences
-from registry.remote.mlflow_client import explain_mlflow_errors, open_client, shown, unless
+from registry.remote.mlflow_client import (
+    artifacts_of,
+    explain_mlflow_errors,
+    open_client,
+    shown,
+    unless,
+)
 from registry.remote.mlflow_files import check_files, record_digest, upload
 from registry.remote.mlflow_run import log_evaluations, run_of
-from registry.remote.mlflow_stage import ALIASES, current_change
+from registry.remote.mlflow_stage import change_stage, current_change
+from registry.remote.mlflow_versions import aliases_of, versions_by_model
 from registry.store import LocalRegistry
 from registry.version import parse_version
 from training.config.model_references import RUNS
 
 _CARD = "model/README.md"
-_PAGE = 200
 
 
 class MlflowRegistry:
@@ -33,15 +37,24 @@ class MlflowRegistry:
 
     Args:
         uri: Address of the server (`https://…`), the database (`sqlite:///…`) or, on SageMaker,
-            the ARN of the app.
-        artifacts: Folder of the artifacts of new experiments; the server's choice if None.
+            the ARN of the app. Artifacts of a database in a file are in `mlartifacts/` next to it.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None = None):
+    one_per_stage = True
+
+    def __init__(self, uri: str):
         self.uri = uri
         self.title = f"MLflow at {shown(uri)}"
-        self._artifacts = artifacts
         self._client: Any = None
+
+    def open(self) -> None:
+        """Connect to the server, unless that was done.
+
+        Raises:
+            RegistryError: It does not answer.
+        """
+        if self._client is None:
+            self._client = open_client(self.uri)
 
     def push(self, record: ModelRecord, store: LocalRegistry) -> RemoteVersion:
         """Copy a version with its files; an existing copy is returned.
@@ -61,7 +74,7 @@ class MlflowRegistry:
         if existing is None:
             check_files(record, store)
             with self._explain():
-                run = run_of(self._connected, record, self._artifacts)
+                run = run_of(self._connected, record, artifacts_of(self.uri))
                 folder = upload(self._connected, run.info.run_id, record, store)
                 log_evaluations(self._connected, run.info.run_id, record)
                 self._create(record, store, run, folder)
@@ -80,8 +93,8 @@ class MlflowRegistry:
         """Return all versions that were pushed, or those of a name, oldest version first."""
         found = []
         with self._explain():
-            for model, numbered in self._by_model(name).items():
-                aliases = self._aliases(model)
+            for model, numbered in versions_by_model(self._connected, name).items():
+                aliases = aliases_of(self._connected, model)
                 values = {number: version.tags for number, version in numbered.items()}
                 pushed: dict[str, int] = {}
                 for number in sorted(numbered):
@@ -117,49 +130,17 @@ class MlflowRegistry:
                 f"{record.id} is not in {self.title}. Push it: temper push-model "
                 f"{record.id} --to mlflow"
             )
-        if version.change == transition:
-            return version
-        number = int(version.address.rpartition("/")[2])
         with self._explain():
-            # Each crash in between leaves a state that reads as the new stage.
-            if transition.stage in ALIASES:
-                self._set_alias(record.name, transition.stage, number)
-            for alias, other in self._aliases(record.name).items():
-                if alias in ALIASES and alias != transition.stage and other == number:
-                    self._release_alias(record.name, alias, number)
-            self._connected.set_model_version_tag(
-                record.name, str(number), tags.STAGE, tags.stage_tag(transition)
+            change_stage(
+                self._connected, record.name, int(version.address.rpartition("/")[2]), transition
             )
         changed = self._find(record)
         assert changed is not None
         return changed
 
-    def _set_alias(self, name: str, alias: str, number: int) -> None:
-        self._connected.set_registered_model_alias(name, alias, str(number))
-
-    def _release_alias(self, name: str, alias: str, number: int) -> None:
-        """Take an alias from a version, and give it to the latest other one in that stage.
-
-        Args:
-            name: Name of the model.
-            alias: The alias, which is the name of the stage.
-            number: MLflow's number of the version.
-        """
-        changes = {
-            other: tags.stage_from_tags(version.tags)
-            for other, version in self._by_model(name)[name].items()
-            if other != number
-        }
-        others = [other for other, change in changes.items() if change.stage == alias]
-        if others:
-            self._set_alias(name, alias, max(others, key=lambda other: changes[other].time))
-        else:
-            self._connected.delete_registered_model_alias(name, alias)
-
     @property
     def _connected(self) -> Any:
-        if self._client is None:
-            self._client = open_client(self.uri)
+        self.open()
         return self._client
 
     def _explain(self) -> Any:
@@ -188,50 +169,38 @@ class MlflowRegistry:
             tags=tags.tags_of(record, record_digest(record)),
             description=tags.description(blob_path(store.root, card.sha256)) if card else None,
         )
-        same = [
-            number
-            for number, version in self._by_model(record.name)[record.name].items()
-            if version.tags[tags.VERSION] == str(record.version)
-        ]
+        pushed = versions_by_model(self._connected, record.name)[record.name]
+        same = [n for n, v in pushed.items() if v.tags[tags.VERSION] == str(record.version)]
         if int(created.version) > min(same):
             self._connected.delete_model_version(record.name, str(created.version))
 
-    def _by_model(self, name: str | None) -> dict[str, dict[int, Any]]:
-        """Return the versions that were pushed, by model and MLflow's number."""
-        models: dict[str, dict[int, Any]] = {}
-        for version in self._search(None if name is None else f"name = '{name}'"):
-            if tags.VERSION in version.tags:
-                models.setdefault(version.name, {})[int(version.version)] = version
-        return models
 
-    def _search(self, expression: str | None) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self._connected.search_model_versions(
-                expression, max_results=_PAGE, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _aliases(self, name: str) -> dict[str, int]:
-        model = self._connected.get_registered_model(name)
-        return {alias: int(number) for alias, number in model.aliases.items()}
-
-
-def connect(environment: str | None) -> MlflowRegistry:
-    """Return the registry of `MLFLOW_TRACKING_URI`, of an environment's app, or next to the runs.
+def connect(environment: str | None, uri: str | None = None) -> MlflowRegistry:
+    """Return a registry that answers.
 
     Args:
         environment: Name of the environment of the platform; None for none.
+        uri: Address of a server, which comes before the environment.
+
+    Raises:
+        RegistryError: It does not answer, or none is named.
+    """
+    registry = registry_of(environment, uri)
+    registry.open()
+    return registry
+
+
+def registry_of(environment: str | None, uri: str | None = None) -> MlflowRegistry:
+    """Return the registry at an address, of an environment, or where the runs are tracked.
+
+    Args:
+        environment: Name of the environment of the platform; None for none.
+        uri: Address of a server, which comes before the environment.
 
     Raises:
         RegistryError: The environment has no MLflow app, or there is no server and no run.
     """
-    if environment:
-        return MlflowRegistry(_app(environment))
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = uri or (_app(environment) if environment else os.environ.get("MLFLOW_TRACKING_URI"))
     if uri:
         return MlflowRegistry(uri)
     if not RUNS.is_dir():
@@ -239,8 +208,7 @@ def connect(environment: str | None) -> MlflowRegistry:
             "no MLflow server is named, and there is no folder runs/ whose store could be used. "
             "Set MLFLOW_TRACKING_URI, or --tracking-uri"
         )
-    runs = RUNS.resolve()
-    return MlflowRegistry(f"sqlite:///{runs / 'mlflow.db'}", runs / "mlartifacts")
+    return MlflowRegistry(f"sqlite:///{RUNS.resolve() / 'mlflow.db'}")
 
 
 def _app(name: str) -> str:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, RemoteUnavailableError
 from training.errors import TemperError
 
 # Seven retries, MLflow's default, make the user of a server that is down wait four minutes.
@@ -25,12 +25,25 @@ _DEFAULTS = {
 }
 # A refusal of ours, a missing package, or a bug.
 _OURS = (TemperError, ImportError, TypeError, AttributeError, KeyError, AssertionError)
+_SQLITE = "sqlite:///"
 _PASSWORD = re.compile(r"://[^/@]*@")
 
 
 def shown(uri: str) -> str:
     """Return an address without the user and password that it may carry."""
     return _PASSWORD.sub("://", uri)
+
+
+def artifacts_of(uri: str) -> Path | None:
+    """Return the folder of the artifacts of a database in a file; None of a server, which decides.
+
+    MLflow's own choice is `mlruns/` in the folder where a command is started.
+    """
+    return _database(uri).parent / "mlartifacts" if uri.startswith(_SQLITE) else None
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE)).resolve()
 
 
 def open_client(uri: str) -> Any:
@@ -50,16 +63,22 @@ def open_client(uri: str) -> Any:
         # Takes seconds to import.
         from mlflow.tracking import MlflowClient
 
-        if not uri.startswith("sqlite:///"):
-            return MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-        from filelock import FileLock
-
-        # Two processes must not both create the tables.
-        folder = Path(uri.removeprefix("sqlite:///")).parent
-        with FileLock(folder / ".mlflow.lock", timeout=60):
-            client = MlflowClient(uri, uri)
+        with _lock(uri):
+            client = MlflowClient(uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
             client.search_registered_models(max_results=1)
             return client
+
+
+@contextmanager
+def _lock(uri: str) -> Iterator[None]:
+    """Hold the lock of a database in a file: two processes must not both create its tables."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    from filelock import FileLock
+
+    with FileLock(_database(uri).parent / ".mlflow.lock", timeout=60):
+        yield
 
 
 @contextmanager
@@ -67,14 +86,14 @@ def explain_mlflow_errors(uri: str) -> Iterator[None]:
     """Turn the errors of MLflow's client into messages.
 
     Raises:
-        RegistryError: One was raised.
+        RemoteUnavailableError: One was raised.
     """
     try:
         yield
     except Exception as error:  # MLflow's, requests', SQLAlchemy's, those of cloud stores
         if isinstance(error, _OURS):
             raise
-        raise RegistryError(_message(uri, error)) from error
+        raise RemoteUnavailableError(_message(uri, error)) from error
 
 
 @contextmanager
@@ -104,10 +123,7 @@ def _message(uri: str, error: Exception) -> str:
             "of a user who may write"
         )
     else:
-        fix = (
-            "Check that it runs, or name another with --tracking-uri; then run the same command "
-            "again: what has arrived is kept"
-        )
+        fix = "Check that it runs, or name another with --tracking-uri. What has arrived is kept"
     return f"MLflow at {shown(uri)}: {text}. {fix}"
 
 

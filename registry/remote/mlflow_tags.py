@@ -23,7 +23,9 @@ _TREE = "temper.tree."
 # Columns of MLflow's databases: those of servers before 3.0 are no wider.
 _LONGEST_TAG = 5000
 _LONGEST_DESCRIPTION = 5000
-_STAGE = re.compile(r"(?P<stage>\w+) by (?P<approver>.*) at (?P<time>\S+)", re.DOTALL)
+_STAGE = re.compile(
+    r"(?P<stage>\w+) by (?P<approver>.*?) at (?P<time>\d{4}-\S+?Z)(?:: (?P<reason>.*))?", re.DOTALL
+)
 
 
 def key(name: str) -> str:
@@ -79,7 +81,8 @@ def trees_from_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 def stage_tag(change: StageChange) -> str:
     """Return the value of the tag of a change of the stage."""
-    return f"{change.stage} by {change.approver} at {change.time}"
+    reason = f": {change.reason}" if change.reason else ""
+    return f"{change.stage} by {change.approver} at {change.time}{reason}"[:_LONGEST_TAG]
 
 
 def stage_from_tags(tags: Mapping[str, str]) -> StageChange:
@@ -87,7 +90,7 @@ def stage_from_tags(tags: Mapping[str, str]) -> StageChange:
     match = _STAGE.fullmatch(tags.get(STAGE, ""))
     if match is None:
         return StageChange("none", tags.get(REGISTERED_BY, "unknown"), tags.get(CREATED, ""))
-    return StageChange(match["stage"], match["approver"], match["time"])
+    return StageChange(match["stage"], match["approver"], match["time"], match["reason"])
 
 
 def description(card: Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
-from launch.aws.session import AwsSession, explain_aws_errors
+from launch.aws.session import DENIED, AwsSession, explain_aws_errors
 from launch.environment import read_environment
 from registry.blobs import blob_path
 from registry.errors import RegistryError
@@ -64,6 +64,8 @@ class SageMakerRegistry:
     Raises:
         RegistryError: The environment has no model package group.
     """
+
+    one_per_stage = False
 
     def __init__(self, platform: PlatformParameters, client: Any, s3: Any):
         self.title = f"SageMaker ({platform.environment.name})"
@@ -133,7 +135,8 @@ class SageMakerRegistry:
             transition: The change.
 
         Raises:
-            RegistryError: The version was not pushed, or its files in S3 were changed.
+            RegistryError: The version was not pushed, its files in S3 were changed, or the caller
+                may not approve.
             LaunchError: AWS refused.
         """
         package = self._find(record)
@@ -149,9 +152,15 @@ class SageMakerRegistry:
             return version
         if transition.stage == "production":
             self._check_files(record, package)
-        with explain_aws_errors(f"changing {record.id} in {self.title} to {transition.stage}"):
+        action = f"changing {record.id} in {self.title} to {transition.stage}"
+        with explain_aws_errors(action, ignore=DENIED):
             self._client.update_model_package(**update_request(package, transition))
-        return _version_of(self._describe(version.address))
+            return _version_of(self._describe(version.address))
+        prefix = self._platform.environment.prefix
+        raise RegistryError(
+            f"{action}: not allowed. With training.model_approval: required, only the role in the "
+            f"parameter /{prefix}/roles/model-approver approves a version; others may reject one"
+        )
 
     def _find(self, record: ModelRecord) -> Mapping[str, Any] | None:
         """Return the first package that holds a version, or None."""

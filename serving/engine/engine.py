@@ -30,10 +30,13 @@ class EngineLimits:
     Attributes:
         max_running: Most answers in progress at the same time.
         prompt_chunk: Tokens of a prompt that are read between two steps of the answers.
+        cache_tokens: Most tokens that the cache holds; None for no limit. A request that is alone
+            is answered in any case.
     """
 
     max_running: int = 32
     prompt_chunk: int = 512
+    cache_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,23 @@ class Engine:
             while not (self._running or self._waiting or self._stopping):
                 self._changed.wait()
             self._drop_waiting()
-            while self._waiting and len(self._running) < self._limits.max_running:
+            while self._waiting and self._has_place(self._waiting[0]):
                 self._running.append(self._sequence(self._waiting.popleft()))
             return not self._stopping
+
+    def _has_place(self, request: GenerationRequest) -> bool:
+        """Return whether the batch has a place for a request, with all that it may still write."""
+        count = len(self._running) + 1
+        if count > self._limits.max_running:
+            return False
+        limit = self._limits.cache_tokens
+        if limit is None or count == 1:
+            return True
+        # Every slot of the cache is as long as the longest sequence.
+        longest = max(
+            one.longest for one in (request, *(sequence.request for sequence in self._running))
+        )
+        return count * longest <= limit
 
     def _drop_waiting(self) -> None:
         """End waiting requests that were cancelled or have waited too long."""

@@ -76,3 +76,8 @@ class GenerationRequest:
     deadline: float | None = None
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and of the longest answer."""
+        return len(self.prompt) + self.settings.max_tokens

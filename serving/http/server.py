@@ -42,9 +42,10 @@ def build_service(served: ServedModel, options: ServeOptions) -> AnswerService:
     """Return the answers of an engine for a model."""
     ends = {name: form.end_ids for name, form in served.formats.items()}
     tokenizers = {name: form.tokenizer for name, form in served.formats.items()}
-    engine = Engine(served.executor, tokenizers, ends, EngineLimits(options.max_running))
-    limits = RequestLimits(options.max_running + options.max_waiting, options.timeout)
-    return AnswerService(engine, ServingMetrics(served.name), limits)
+    limits = EngineLimits(options.max_running, cache_tokens=served.cache_tokens)
+    engine = Engine(served.executor, tokenizers, ends, limits)
+    accepted = RequestLimits(options.max_running + options.max_waiting, options.timeout)
+    return AnswerService(engine, ServingMetrics(served.name), accepted)
 
 
 def serve(served: ServedModel, options: ServeOptions, listener: socket.socket) -> int:

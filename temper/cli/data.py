@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from preparation.config.job import PreparationJob
 
 
-_TARGETS = ("local", "sagemaker", "slurm")
+_TARGETS = ("local", "sagemaker", "slurm", "ray")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def _prepare(
     job: JobArgument,
     set_: SetOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
-    target: Annotated[str, typer.Option(help="local, sagemaker or slurm.")] = "local",
+    target: Annotated[str, typer.Option(help="local, sagemaker, slurm or ray.")] = "local",
     env: EnvironmentOption = "dev",
     nodes: Annotated[int, typer.Option(min=1, max=100, help="Machines of a target.")] = 1,
     instance: Annotated[
@@ -56,7 +56,7 @@ def _prepare(
         return _submit_to_slurm(job, overrides(set_), nodes, runs)
     from preparation.command import prepare
 
-    return prepare(job, overrides(set_), fresh=fresh)
+    return prepare(job, overrides(set_), fresh=fresh, on_ray=target == "ray")
 
 
 def _check_options(job: str, target: str, *, nodes: int, instance: str | None, fresh: bool) -> None:
@@ -79,7 +79,10 @@ def _check_options(job: str, target: str, *, nodes: int, instance: str | None, f
     elif target == "local" and nodes > 1:
         fix = "Name a target that has several machines: sagemaker or slurm"
         problems.append(Problem("--nodes", "this is one machine", str(nodes), fix))
-    if target in ("local", "slurm") and instance is not None:
+    elif target == "ray" and nodes > 1:
+        fix = "Leave it out; RAY_ADDRESS names the cluster"
+        problems.append(Problem("--nodes", "a Ray cluster has its machines", str(nodes), fix))
+    if target in ("local", "slurm", "ray") and instance is not None:
         message = f"{target} has no instance types"
         problems.append(Problem("--instance", message, instance, "Leave it out"))
     if target != "local" and fresh:

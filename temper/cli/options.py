@@ -24,6 +24,36 @@ RunsOption = Annotated[Path, typer.Option("--runs", help="The folder of run fold
 EnvironmentOption = Annotated[str, typer.Option("--env", help="A file of environments/.")]
 
 
+def run_folder(name: str) -> Path:
+    """Return the folder of the run that a user means by a path or a name.
+
+    Raises:
+        NoSuchRunError: There is no such folder, and no run matches.
+    """
+    if Path(name).exists():
+        return Path(name)
+    from launch.resolve_run import resolve_run
+
+    return RUNS / resolve_run(RUNS, name).run
+
+
+def run_or_model(name: str) -> str:
+    """Return the folder of the run that a model's name means; the name itself if it means none.
+
+    Args:
+        name: A path, NAME or NAME/ID of a run, the name of a cloud job, or a Hub id.
+    """
+    if Path(name).exists() or not RUNS.is_dir():
+        return name
+    from launch.resolve_run import find_run_folder
+
+    folder = find_run_folder(RUNS, name)
+    if folder is None:
+        return name
+    typer.echo(f"{name} is the run {folder}", err=True)
+    return str(folder)
+
+
 def overrides(pairs: list[str] | None) -> str:
     """Return the values of `--set` as `load_job` takes them."""
     return " ".join(_shell_word(pair) for pair in pairs or ())

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from temper.cli.options import run_or_model
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
@@ -46,7 +48,9 @@ def _evaluate(
     """
     from evaluation.command import EvaluateOptions, run_evaluation
 
-    return run_evaluation(EvaluateOptions(model, suite, against, out, batch_size, max_cost))
+    other = against and run_or_model(against)
+    options = EvaluateOptions(run_or_model(model), suite, other, out, batch_size, max_cost)
+    return run_evaluation(options)
 
 
 def _compare(
@@ -71,8 +75,8 @@ def _compare(
 
     return run_comparison(
         CompareOptions(
-            model=model,
-            other=other,
+            model=run_or_model(model),
+            other=run_or_model(other),
             prompts=prompts,
             judge=judge,
             out=out,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from temper.cli.options import RunArgument, run_folder
+
 if TYPE_CHECKING:
     from registry.remote.base import RemoteRegistry
 
@@ -35,11 +37,17 @@ RemoteOption = Annotated[
 EnvironmentOption = Annotated[
     str | None, typer.Option("--env", help="The environment of the remote registry.")
 ]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", metavar="URI", help="MLflow server; MLFLOW_TRACKING_URI's if omitted."
+    ),
+]
 DEFAULT_REGISTRY = Path("model-registry")
 
 
 def _register(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: RunArgument,
     name: Annotated[str | None, typer.Option(help="Name of the model; the job's if omitted.")] = (
         None
     ),
@@ -55,6 +63,7 @@ def _register(
     ] = None,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
+    tracking_uri: TrackingOption = None,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Register the verified model of a run as a version.
@@ -65,26 +74,34 @@ def _register(
     from registry.command import RegisterOptions, register_model
     from registry.remote.command import push_model
 
-    remote = _remote(to, env)  # first: a registry that cannot be reached leaves nothing behind
-    record = register_model(RegisterOptions(run, registry, name, version, override))
+    # First: a registry that cannot be reached leaves nothing behind.
+    remote = _remote(to, env, tracking_uri)
+    record = register_model(RegisterOptions(run_folder(run), registry, name, version, override))
     if remote is not None:
         push_model(registry, record.id, remote)
     return 0
 
 
-def _remote(kind: str | None, environment: str | None) -> RemoteRegistry | None:
-    """Return the remote registry that the options name; an environment alone means SageMaker's."""
-    if kind is None and environment is None:
+def _remote(kind: str | None, environment: str | None, uri: str | None) -> RemoteRegistry | None:
+    """Return the remote registry that the options name; an environment alone means SageMaker's.
+
+    Args:
+        kind: Value of `--to`.
+        environment: Value of `--env`.
+        uri: Value of `--tracking-uri`, which means MLflow's.
+    """
+    if kind is None and environment is None and uri is None:
         return None
     from registry.remote.connect import connect_remote
 
-    return connect_remote(kind or "sagemaker", environment)
+    return connect_remote(kind or ("mlflow" if uri else "sagemaker"), environment, uri)
 
 
 def _push_model(
     model: VersionArgument,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
+    tracking_uri: TrackingOption = None,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Copy a registered version to a remote registry.
@@ -92,9 +109,10 @@ def _push_model(
     Its files go along. Pushing it again changes nothing.
     """
     from registry.remote.command import push_model
-    from registry.remote.connect import connect_remote
 
-    push_model(registry, model, connect_remote(to or "sagemaker", env))
+    remote = _remote(to if to or tracking_uri else "sagemaker", env, tracking_uri)
+    assert remote is not None
+    push_model(registry, model, remote)
     return 0
 
 
@@ -107,6 +125,7 @@ def _models(
     ] = False,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
+    tracking_uri: TrackingOption = None,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """List the registered models and their stages.
@@ -116,7 +135,7 @@ def _models(
     from registry.command import list_models
     from registry.remote.command import list_both
 
-    remote = _remote(to, env)
+    remote = _remote(to, env, tracking_uri)
     if rebuild or remote is None:
         list_models(registry, name, rebuild=rebuild)
     return 0 if remote is None else list_both(registry, name, remote)
@@ -143,6 +162,7 @@ def _promote(
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     to: RemoteOption = None,
     env: EnvironmentOption = None,
+    tracking_uri: TrackingOption = None,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Change the stage of a registered version.
@@ -151,7 +171,7 @@ def _promote(
     """
     from registry.command import promote_model
 
-    return promote_model(registry, model, stage, reason, _remote(to, env))
+    return promote_model(registry, model, stage, reason, _remote(to, env, tracking_uri))
 
 
 def _lineage(model: VersionArgument, registry: RegistryOption = DEFAULT_REGISTRY) -> int:

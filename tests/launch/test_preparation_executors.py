@@ -1,4 +1,4 @@
-"""A preparation with all steps: the same bytes on one machine, nodes, Slurm and in S3."""
+"""A preparation with all steps: the same bytes on one machine, nodes, Slurm, Ray and in S3."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import yaml
 
 from launch.inspect_run import open_run
 from launch.status import Status
+from tests.launch.ray_packages import ray_path
 from tests.launch.slurm_cluster import SlurmCluster, slurm_cluster, why_not
 
 pytestmark = pytest.mark.slow
@@ -59,12 +60,16 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (folder / "sources" / f"{part}.jsonl").write_bytes(b"".join(lines))
     items = [{"prompt": row["text"][:300], "completion": "yes"} for row in rows[:3]]
     (folder / "benchmark.jsonl").write_bytes(b"".join(orjson.dumps(i) + b"\n" for i in items))
+    examples = {"good": str(folder / "good.jsonl"), "bad": str(folder / "bad.jsonl")}
+    for path, texts in ((examples["good"], rows[:60]), (examples["bad"], rows[60:120])):
+        Path(path).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in texts))
     steps: list[dict[str, Any]] = [
         {"step": "normalise"},
         {"step": "language"},
         {"step": "personal_data"},
         {"step": "secrets"},
         {"step": "quality", "rules": ["gopher"]},
+        {"step": "quality_classifier", **examples},
         {"step": "toxicity"},
         {"step": "duplicates", "action": "drop"},
         {"step": "chunk", "max_characters": 600},
@@ -169,6 +174,12 @@ def _s3(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
     return {name.removeprefix(f"sets/tidy/{digest}/"): data for name, data in stored.items()}
 
 
+def _ray(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
+    output = _end(_start(_job(folder, document), "--target", "ray", PYTHONPATH=ray_path()))
+    assert "Ray cluster: 1 machine, 1 CPU\n" in output
+    return _bytes(folder / "out/tidy/latest")
+
+
 def _until(
     happened: Callable[[], Any], process: subprocess.Popen[str] | None = None, pause_s: float = 0.2
 ) -> Any:
@@ -210,7 +221,7 @@ def _slurm(
     return _bytes(folder / "out/tidy/latest")
 
 
-@pytest.mark.parametrize("execute", [_nodes, _s3, pytest.param(_slurm, marks=needs_slurm)])
+@pytest.mark.parametrize("execute", [_nodes, _s3, _ray, pytest.param(_slurm, marks=needs_slurm)])
 def test_every_executor_writes_the_bytes_of_one_process(
     execute: Callable[..., dict[str, bytes]],
     tmp_path: Path,

@@ -112,6 +112,7 @@ def suite(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *tasks,
         {"name": "labels", **_GENERATION, "target": "label",
          "scores": [{"kind": "classification"}]},
+        {"name": "untargeted", **_GENERATION, "scores": [{"kind": "refusal", "expected": False}]},
         {"name": "few-shot", **choice, "prompt": "Q: {{question}}\nA:", "choices": "choices",
          "few_shot": {"count": 2, "data": "examples.jsonl"}, "description": "Geography {{x}}.\n"},
         {"name": "undelimited", **choice, "prompt": "{{question}} ", "choices": "choices",

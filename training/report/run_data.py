@@ -38,6 +38,7 @@ class RunData:
         generation_summary: Counts of a run that generates rows and trains nothing.
         safety: Results of the safety evaluation, and the limits that they exceed.
         suites: Results of the suites of the job, and the gates that they do not pass.
+        suite_reports: Path of each suite's report from the folder of the page, by its name.
     """
 
     name: str
@@ -60,6 +61,7 @@ class RunData:
     generation_summary: dict[str, Any] = field(default_factory=dict)
     safety: dict[str, Any] = field(default_factory=dict)
     suites: dict[str, Any] = field(default_factory=dict)
+    suite_reports: dict[str, str] = field(default_factory=dict)
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values (NaN where not finite)."""
@@ -103,14 +105,21 @@ def read_run_data(folder: Path) -> RunData:
 
 
 def _read_stage(folder: Path, name: str, pipeline: RunData) -> RunData:
-    stage = _read_one(folder, name)
+    stage = _read_one(folder, name, f"{folder.parent.name}/{folder.name}/")
     if stage.state != "running" or pipeline.state == "running":
         return stage
     # If the pipeline was killed, the status file of its current stage still says `running`.
     return RunData(**{**stage.__dict__, "state": pipeline.state, "message": pipeline.message})
 
 
-def _read_one(folder: Path, name: str | None) -> RunData:
+def _read_one(folder: Path, name: str | None, prefix: str = "") -> RunData:
+    """Read one run.
+
+    Args:
+        folder: Its folder.
+        name: Name of the stage in a pipeline.
+        prefix: Path of the folder from that of the page, with a slash at its end.
+    """
     status = _read_json(folder / "status.json")
     evaluation = _read_json(folder / "evaluation.json")
     text = _read_text(folder / "job.yaml")
@@ -138,6 +147,10 @@ def _read_one(folder: Path, name: str | None) -> RunData:
         sample_history=tuple(_read_rows(folder / "looks.jsonl")),
         safety=_read_json(folder / "safety" / "summary.json"),
         suites=_read_json(folder / "evaluation" / "summary.json"),
+        suite_reports={
+            path.parent.name: f"{prefix}{path.relative_to(folder).as_posix()}"
+            for path in sorted(folder.glob("evaluation/*/report.html"))
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""Contestant: lm-eval. `python lm_eval_run.py MODEL FOLDER BATCH OUT SUITE…`.
+"""Contestant: lm-eval. `python lm_eval_run.py MODEL FOLDER BATCH OUT`.
 
 Nothing of Temper is imported: the interpreter needs lm-eval 0.4.13 with its extra `hf`.
 """
@@ -13,7 +13,12 @@ from typing import Any
 
 import yaml
 
-_METHODS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
+_METHODS = {
+    "loglikelihood": "multiple_choice",
+    "loglikelihood_rolling": "perplexity",
+    "generate_until": "generation",
+}
+"""Kind of task by the method that computes it."""
 _KINDS = {
     "multiple_choice": ("multiple_choice", ["acc", "acc_norm"]),
     "perplexity": (
@@ -51,22 +56,21 @@ def lm_eval_task(task: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**config, "doc_to_choice": task["choices"]}
 
 
-def main(model: str, folder: Path, batch_size: int, out: Path, names: list[str]) -> None:
-    """Evaluate the suites one after another, and write their times and metrics.
+def main(model: str, folder: Path, batch_size: int, out: Path) -> None:
+    """Evaluate the suite, and write times and metrics.
 
     Args:
         model: Folder of the model.
-        folder: Folder of the suites and their items.
+        folder: Folder of the suite and its items.
         batch_size: Sequences per forward pass.
         out: File of the results.
-        names: The suites.
     """
     started = time.monotonic()
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
     imported = time.monotonic()
-    spent = dict.fromkeys(_METHODS, 0.0)
+    spent = dict.fromkeys(_METHODS.values(), 0.0)
 
     def timed(name: str) -> None:
         method = getattr(HFLM, name)
@@ -76,33 +80,30 @@ def main(model: str, folder: Path, batch_size: int, out: Path, names: list[str])
             try:
                 return method(*arguments, **options)
             finally:
-                spent[name] += time.process_time() - start
+                spent[_METHODS[name]] += time.process_time() - start
 
         setattr(HFLM, name, wrapper)
 
     for name in _METHODS:
         timed(name)
-    suites = {}
-    for suite in names:
-        tasks = yaml.safe_load((folder / f"{suite}.yaml").read_text(encoding="utf-8"))["tasks"]
-        before = sum(spent.values())
-        start, cpu = time.monotonic(), time.process_time()
-        output = lm_eval.simple_evaluate(
-            model="hf",
-            model_args={"pretrained": model, "dtype": "float32"},
-            tasks=[lm_eval_task(task, folder) for task in tasks],
-            device="cpu",
-            batch_size=batch_size,
-            limit=None,
-            bootstrap_iters=0,
-        )
-        suites[suite] = {
-            "seconds": time.monotonic() - start,
-            "cpu_seconds": time.process_time() - cpu,
-            "request_cpu_seconds": sum(spent.values()) - before,
-            "tasks": {task["name"]: _metrics(output["results"][task["name"]]) for task in tasks},
-        }
-    out.write_text(json.dumps({"import_seconds": imported - started, "suites": suites}))
+    start, cpu = time.monotonic(), time.process_time()
+    tasks = yaml.safe_load((folder / "suite.yaml").read_text(encoding="utf-8"))["tasks"]
+    output = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": model, "dtype": "float32"},
+        tasks=[lm_eval_task(task, folder) for task in tasks],
+        device="cpu",
+        batch_size=batch_size,
+        bootstrap_iters=0,
+    )
+    results = {
+        "import_seconds": imported - started,
+        "seconds": time.monotonic() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "request_cpu_seconds": spent,
+        "tasks": {task["name"]: _metrics(output["results"][task["name"]]) for task in tasks},
+    }
+    out.write_text(json.dumps(results))
 
 
 def _metrics(results: dict[str, Any]) -> dict[str, float]:
@@ -111,4 +112,4 @@ def _metrics(results: dict[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

@@ -9,18 +9,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evaluate.fixtures import SUITES
-
-METHODS = ("log_likelihoods", "text_log_likelihoods", "generate")
+METHODS = {
+    "log_likelihoods": "multiple_choice",
+    "text_log_likelihoods": "perplexity",
+    "generate": "generation",
+}
+"""Kind of task by the method that computes it."""
 METRICS = ("accuracy", "accuracy_norm", "bits_per_byte")
 
 
 def main(model: str, folder: Path, batch_size: int, out: Path) -> None:
-    """Evaluate the suites one after another, and write their times and metrics.
+    """Evaluate the suite, and write times and metrics.
 
     Args:
         model: Folder of the model.
-        folder: Folder of the suites and their items.
+        folder: Folder of the suite and its items.
         batch_size: Sequences per forward pass.
         out: File of the results.
     """
@@ -33,7 +36,7 @@ def main(model: str, folder: Path, batch_size: int, out: Path) -> None:
     from evaluation.results import read_results
 
     imported = time.monotonic()
-    spent = dict.fromkeys(METHODS, 0.0)
+    spent = dict.fromkeys(METHODS.values(), 0.0)
 
     def timed(name: str) -> None:
         method = getattr(TransformersModel, name)
@@ -43,31 +46,27 @@ def main(model: str, folder: Path, batch_size: int, out: Path) -> None:
             try:
                 return method(*arguments)
             finally:
-                spent[name] += time.process_time() - start
+                spent[METHODS[name]] += time.process_time() - start
 
         setattr(TransformersModel, name, wrapper)
 
     for name in METHODS:
         timed(name)
-    suites = {}
-    for suite in SUITES:
-        before = sum(spent.values())
-        start, cpu = time.monotonic(), time.process_time()
-        results = out.parent / f"{out.stem}-{suite}"
-        path = folder / f"{suite}.yaml"
-        run_evaluation(EvaluateOptions(model, path, None, results, batch_size))
-        seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu
-        tasks = {
+    start, cpu = time.monotonic(), time.process_time()
+    run_evaluation(
+        EvaluateOptions(model, folder / "suite.yaml", None, out.parent / out.stem, batch_size)
+    )
+    results = {
+        "import_seconds": imported - started,
+        "seconds": time.monotonic() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "request_cpu_seconds": spent,
+        "tasks": {
             task: {name: outcome.metrics[name].value for name in METRICS if name in outcome.metrics}
-            for task, outcome in read_results(results).tasks.items()
-        }
-        suites[suite] = {
-            "seconds": seconds,
-            "cpu_seconds": cpu_seconds,
-            "request_cpu_seconds": sum(spent.values()) - before,
-            "tasks": tasks,
-        }
-    out.write_text(json.dumps({"import_seconds": imported - started, "suites": suites}))
+            for task, outcome in read_results(out.parent / out.stem).tasks.items()
+        },
+    }
+    out.write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,10 @@ class PersonalDataStep(StepSection):
                 "Set it from a secret, for example to the output of `openssl rand -hex 32`",
             )
 
+    def variables(self) -> Iterable[str]:
+        """Return the name of the variable with the key, if there is one."""
+        return () if self.key_env is None else (self.key_env,)
+
     def finder(self) -> Rule:
         """Return the rule that finds personal data and changes nothing."""
         return self.model_copy(update={"action": "report"}).build()

@@ -120,6 +120,10 @@ _CHANGE_STAGE: tuple[Call, ...] = (
     ("sagemaker:UpdateModelPackage", _PACKAGE, APPROVED),
 )
 
+_ASK_BEDROCK: tuple[Call, ...] = (
+    ("bedrock:InvokeModel", "arn:aws:bedrock:us-east-1:111122223333:imported-model/abc", {}),
+)
+
 # Commands of temper and make that ask nothing of AWS.
 LOCAL = (
     "answer",
@@ -133,15 +137,15 @@ LOCAL = (
     "bench-memory",
     "bench-preferences",
     "bench-prepare",
+    "bench-serve",
     "bias",
+    "check-import",
     "chat",
     "check",
     "check-job",
-    "compare",
     "compatibility",
     "compatibility-cuda",
     "diff-models",
-    "evaluate",
     "execution-policies",
     "export",
     "export-suite",
@@ -165,6 +169,9 @@ LOCAL = (
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
     "plan-serving": (ENGINEER, _READ_MODEL),
+    # Of models behind an endpoint, those that are imported into the environment's own Bedrock.
+    "evaluate": (ENGINEER, _ASK_BEDROCK),
+    "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, _SUBMIT),
     "prepare": (
         ENGINEER,

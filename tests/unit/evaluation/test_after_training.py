@@ -88,6 +88,8 @@ def test_a_run_is_evaluated_in_pairs_with_the_model_that_it_started_from(
     write_report(folder.path)
     page = (folder.path / "report.html").read_text()
     assert "text.bits_per_byte" in page and "No gate of evaluate.suite is missed" in page
+    assert '<a href="evaluation/product/report.html">' in page
+    assert (folder.path / "evaluation/product/report.html").is_file()
     assert not gate_failed(folder.path)
 
 

@@ -15,6 +15,7 @@ from evaluation.config.tasks import GenerationTask
 from evaluation.conversation import converse
 from evaluation.items import Item, Prompt, read_items
 from evaluation.models.base import GeneratedAnswers, GenerationSettings, TooLong
+from evaluation.report.items import read_task_items
 from evaluation.results import read_results
 from temper.cli import main
 from tests.factories import make_tiny_model, write_jsonl
@@ -128,6 +129,21 @@ def test_the_judge_reads_the_conversation_and_the_reference(mt_bench: Path, tmp_
         [question] = [text for text in asked if f"<request>\n{conversation}\n" in text]
         assert f"<answer>\n{found['answers'][0]}\n</answer>" in question
         assert ("<correct_answer>\n12\n" in question) == ("reference" in row)
+
+
+def test_the_report_shows_the_conversation_of_each_model(tmp_path: Path) -> None:
+    row = {
+        "id": "1", "group": None, "prompt": "user: a", "prompt_tokens": 1, "target": "",
+        "skipped": None, "contaminated": None, "answers": ["b"], "scores": {}, "detail": {},
+    }  # fmt: skip
+    for folder in ("items", "against/items"):
+        (tmp_path / folder).mkdir(parents=True)
+    write_jsonl(tmp_path / "items/talk.jsonl", [row])
+    for prompt, detail in (("user: a", {}), ("user: x", {"conversation": "user: x"})):
+        write_jsonl(tmp_path / "against/items/talk.jsonl", [{**row, "prompt": prompt}])
+        [shown] = read_task_items(tmp_path, "talk", {}).items
+        assert shown["prompt"] == "user: a"
+        assert shown["other"]["detail"] == detail
 
 
 _PAIRWISE = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from evaluation.models.likelihoods import compute_likelihoods, shared_rows
+from evaluation.models.likelihoods import compute_likelihoods, even_batches, shared_rows
 from evaluation.models.windows import TokenRequest
 
 
@@ -31,6 +31,21 @@ def test_shared_rows_are_as_few_as_a_pairwise_search_finds() -> None:
         if not any(other[: len(row)] == list(row) and len(other) > len(row) for other in inputs)
     ]  # fmt: skip
     assert len(set(shared_rows(inputs))) == len(needed)
+
+
+def test_a_small_remainder_is_spread_over_the_batches() -> None:
+    for number, size, wanted in (
+        (50, 16, [16, 17, 17]),
+        (51, 16, [12, 13, 13, 13]),
+        (18, 16, [18]),
+        (19, 16, [9, 10]),
+        (3, 16, [3]),
+        (5, 1, [1] * 5),
+        (0, 16, []),
+    ):
+        found = list(even_batches(range(number), size))
+        assert [len(batch) for batch in found] == wanted
+        assert [one for batch in found for one in batch] == list(range(number))
 
 
 def test_choices_of_one_token_are_one_row_and_score_as_alone(

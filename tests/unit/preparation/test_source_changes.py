@@ -121,7 +121,7 @@ def test_workers_have_one_thread_and_this_process_keeps_its_own(
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     logs = open_folder(str(tmp_path / "logs"))
-    with LocalTasks(2, None) as local:
+    with LocalTasks(2, 2, None) as local:
         local.run([ThreadsOfWorker(tmp_path)], 2, range(2), logs, lambda *_: None)
     for rank in range(2):
         process, threads = json.loads((tmp_path / f"{rank}.json").read_text())

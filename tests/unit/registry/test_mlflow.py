@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,56 +15,12 @@ import pytest
 from registry.blobs import blob_path
 from registry.command import RegisterOptions, register_model
 from registry.errors import RegistryError
-from registry.record import ModelRecord, StageChange
 from registry.remote.base import trees_of
-from registry.remote.mlflow import MlflowRegistry, connect
+from registry.remote.mlflow import MlflowRegistry, registry_of
 from registry.remote.mlflow_client import shown
 from registry.store import LocalRegistry
+from tests.unit.registry.mlflow_store import Register, client, numbers, runs_of
 from tests.unit.registry.runs import evaluated_run
-
-STAGING = StageChange("staging", "ada", "2026-02-01T00:00:00Z")
-PRODUCTION = StageChange("production", "ada by proxy", "2026-02-02T00:00:00Z")
-Register = Callable[..., ModelRecord]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for the module: making its tables takes seconds."""
-    return tmp_path_factory.mktemp("mlflow")
-
-
-@pytest.fixture
-def remote(place: Path) -> MlflowRegistry:
-    return MlflowRegistry(f"sqlite:///{place / 'mlflow.db'}", place / "mlartifacts")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalRegistry:
-    return LocalRegistry(tmp_path / "registry")
-
-
-@pytest.fixture
-def register(tmp_path: Path, store: LocalRegistry) -> Register:
-    def registered(model: str, run: str = "a", **changes: Any) -> ModelRecord:
-        folder = evaluated_run(tmp_path, run, **changes)
-        return register_model(RegisterOptions(folder, store.root, model))
-
-    return registered
-
-
-def client(remote: MlflowRegistry) -> Any:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(remote.uri, remote.uri)
-
-
-def numbers(remote: MlflowRegistry, name: str) -> list[int]:
-    return sorted(int(v.version) for v in client(remote).search_model_versions(f"name='{name}'"))
-
-
-def runs_of(remote: MlflowRegistry, name: str) -> list[Any]:
-    experiment = client(remote).get_experiment_by_name(name)
-    return list(client(remote).search_runs([experiment.experiment_id])) if experiment else []
 
 
 def test_a_version_arrives_with_files_card_metrics_and_digests(
@@ -133,70 +89,6 @@ def test_the_files_are_artifacts_of_the_run_that_trained_them(
     assert client(remote).get_model_version("untracked", "1").run_id == own.info.run_id
 
 
-def test_stages_are_aliases_and_tell_who_set_them(
-    remote: MlflowRegistry, store: LocalRegistry, register: Register
-) -> None:
-    first, second = register("stages"), register("stages", "b", data="d2")
-    for record in (first, second):
-        remote.push(record, store)
-    assert remote.set_stage(first, STAGING).change == STAGING
-    later = StageChange("staging", "bo", "2026-02-03T00:00:00Z")
-    assert remote.set_stage(second, later).change == later
-    assert remote.set_stage(first, STAGING).change == STAGING  # repeated: the alias stays
-    model = client(remote).get_registered_model("stages")
-    assert model.aliases == {"staging": 2}
-    remote.set_stage(second, PRODUCTION)
-    # The first is still in staging, and has the alias again.
-    aliases = client(remote).get_registered_model("stages").aliases
-    assert aliases == {"production": 2, "staging": 1}
-    assert [v.change for v in remote.versions("stages")] == [STAGING, PRODUCTION]
-    archived = StageChange("archived", "bo", "2026-02-04T00:00:00Z")
-    assert remote.set_stage(second, archived).change == archived
-    assert client(remote).get_registered_model("stages").aliases == {"staging": 1}
-    remote.set_stage(first, archived)
-    assert client(remote).get_registered_model("stages").aliases == {}
-
-
-def test_an_alias_that_someone_set_or_removed_in_mlflow_is_noticed(
-    remote: MlflowRegistry, store: LocalRegistry, register: Register
-) -> None:
-    first, second = register("moved"), register("moved", "b", data="d2")
-    for record in (first, second):
-        remote.push(record, store)
-    remote.set_stage(first, PRODUCTION)
-    client(remote).set_registered_model_alias("moved", "production", "2")
-    was, now = remote.versions("moved")
-    assert (was.stage, was.change.approver) == ("archived", "someone in MLflow")
-    assert (now.stage, now.status) == ("production", "alias production")
-    assert now.change.time > PRODUCTION.time
-    remote.set_stage(second, PRODUCTION)
-    client(remote).delete_registered_model_alias("moved", "production")
-    assert [v.stage for v in remote.versions("moved")][1] == "none"
-    # An alias of another meaning is none of ours.
-    client(remote).set_registered_model_alias("moved", "champion", "2")
-    assert remote.versions("moved")[1].status == "alias champion"
-
-
-def test_a_crash_between_alias_and_tag_leaves_the_new_stage(
-    remote: MlflowRegistry,
-    store: LocalRegistry,
-    register: Register,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    record = register("crash")
-    remote.push(record, store)
-
-    def crash(*_: Any) -> None:
-        raise ConnectionResetError(104, "Connection reset by peer")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(remote._connected, "set_model_version_tag", crash)
-        with pytest.raises(RegistryError, match=r"Connection reset by peer\. Check that it runs"):
-            remote.set_stage(record, PRODUCTION)
-    assert [v.stage for v in remote.versions("crash")] == ["production"]
-    assert remote.set_stage(record, PRODUCTION).change == PRODUCTION
-
-
 def test_a_version_that_exists_with_other_files_is_refused(
     tmp_path: Path, remote: MlflowRegistry, store: LocalRegistry, register: Register
 ) -> None:
@@ -242,7 +134,7 @@ def test_an_interrupted_push_leaves_no_version_and_is_completed(
         log_artifacts(run_id, local, folder)
 
     monkeypatch.setattr(remote._connected, "log_artifacts", cut)
-    with pytest.raises(RegistryError, match="what has arrived is kept"):
+    with pytest.raises(RegistryError, match="What has arrived is kept"):
         remote.push(record, store)
     assert numbers(remote, "resumed") == [] and remote.versions("resumed") == []
     monkeypatch.setattr(remote._connected, "log_artifacts", spy)
@@ -262,7 +154,7 @@ def test_of_two_pushes_at_once_one_version_remains(
             both.wait(60)
             super()._create(*arguments)
 
-    registries = [Racing(remote.uri, remote._artifacts) for _ in range(2)]
+    registries = [Racing(remote.uri) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         pushed = list(pool.map(lambda one: one.push(record, store), registries))
     assert pushed[0] == pushed[1] and pushed[0].address == "models:/race/1"
@@ -277,7 +169,7 @@ def test_many_versions_come_in_pages(
 ) -> None:
     for run in ("a", "b", "c"):
         remote.push(register("pages", run), store)
-    monkeypatch.setattr("registry.remote.mlflow._PAGE", 2)
+    monkeypatch.setattr("registry.remote.mlflow_versions._PAGE", 2)
     assert [str(v.version) for v in remote.versions("pages")] == ["1.0.0", "1.0.1", "1.0.2"]
     assert {"pages@1.0.1"} <= {v.id for v in remote.versions()}
 
@@ -290,13 +182,6 @@ def test_versions_that_others_made_are_left_alone(
     record = register("shared")
     assert remote.push(record, store).address == "models:/shared/2"
     assert [v.address for v in remote.versions("shared")] == ["models:/shared/2"]
-
-
-def test_a_version_that_was_not_pushed_has_no_stage(
-    remote: MlflowRegistry, register: Register
-) -> None:
-    with pytest.raises(RegistryError, match=r"absent@1\.0\.0 is not in MLflow .* push-model"):
-        remote.set_stage(register("absent"), STAGING)
 
 
 def test_a_server_that_is_down_is_named_with_the_reason(
@@ -322,9 +207,9 @@ def test_the_registry_is_where_the_runs_are_tracked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RegistryError, match="no MLflow server is named"):
-        connect(None)
+        registry_of(None)
     (tmp_path / "runs").mkdir()
-    assert connect(None).uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert registry_of(None).uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example.com")
-    assert connect(None).title == "MLflow at https://mlflow.example.com"
+    assert registry_of(None).title == "MLflow at https://mlflow.example.com"
     assert shown("arn:aws:sagemaker:eu-west-1:1:mlflow-app/app-1").endswith("app-1")

@@ -52,9 +52,10 @@ def test_a_version_in_one_registry_only_is_listed(
     assert main(["register", str(evaluated_run(tmp_path, "b")), "--name", "other"]) == 0
     capsys.readouterr()
     assert main(["models", *DEV]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split("  ")[0] == "other@1.0.0" and "not in SageMaker (dev)" in lines[0]
-    assert lines[1].startswith("support@1.0.0") and "only in SageMaker (dev)" in lines[1]
+    heading, other, support = capsys.readouterr().out.splitlines()
+    assert heading == "version        stage here  by  in SageMaker (dev)"
+    assert other == "other@1.0.0    none        -   absent"
+    assert support.startswith("support@1.0.0  absent      -   PendingManualApproval (arn:aws:")
 
 
 MISTAKES = {

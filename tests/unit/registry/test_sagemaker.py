@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from launch.aws.model_registry import find_version
 from launch.errors import NotConfirmed
@@ -187,6 +188,22 @@ def test_nothing_is_approved_in_aws_unasked(
     monkeypatch.setenv("YES", "1")
     list_both(store.root, None, remote)
     assert packages(remote)[0]["ModelApprovalStatus"] == "Approved"
+
+
+def test_who_may_not_approve_is_told_who_may(
+    tmp_path: Path, remote: SageMakerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, store = registered(tmp_path), LocalRegistry(tmp_path / "registry")
+    remote.push(record, store)
+
+    def deny(**_: Any) -> None:
+        error = {"Error": {"Code": "AccessDeniedException", "Message": "explicit deny"}}
+        raise ClientError(error, "UpdateModelPackage")
+
+    monkeypatch.setattr(remote._client, "update_model_package", deny)
+    with pytest.raises(RegistryError, match="/temper-dev/roles/model-approver approves"):
+        promote_model(store.root, record.id, "production", None, remote)
+    assert store.find(record.id).stage == "none"
 
 
 def test_a_file_that_was_changed_in_s3_is_named_and_not_approved(

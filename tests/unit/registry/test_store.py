@@ -167,7 +167,7 @@ def test_models_are_listed_with_intervals(
     list_models(registry, "support", rebuild=False)
     shown = "".join(capsys.readouterr())
     assert "support@1.1.0" in shown
-    assert "demo: qa.score 0.7 (95 % 0.6 to 0.8, 100 items)" in shown
+    assert "  demo:  qa.score  0.7  (95 % 0.6 to 0.8, 100 items)\n" in shown
 
 
 def test_a_diff_names_data_hyper_parameters_metrics_and_cost(
@@ -190,7 +190,10 @@ def test_the_lineage_leads_to_the_base_and_the_data(
     register_model(RegisterOptions(run, registry, name="aligned"))
     print_lineage(registry, "aligned")
     shown = "".join(capsys.readouterr())
-    assert f"base {base}" in shown and "registered as support@1.0.0" in shown
-    assert "base org/base" in shown
-    assert "data train: d1" in shown and "data prepared x: p1" in shown
-    assert "evaluation demo (s1)" in shown
+    assert f"\n  base        {base} (" in shown and "registered as support@1.0.0" in shown
+    assert "\n    base      org/base (digest unknown)\n" in shown
+    assert "\n  data        train d1\n" in shown
+    assert "\n              preparation of x: p1\n" in shown
+    assert "\n  evaluation  demo, 2026-01-01T00:00:00Z, against org/base\n" in shown
+    assert "gates passed; suite s1\n" in shown
+    assert "\n              qa  100 items, digest d1\n" in shown

@@ -12,7 +12,7 @@ import torch
 
 from serving.engine.adapters import AdapterSwitch
 from serving.engine.engine import Engine, EngineLimits
-from serving.engine.executor import BatchedExecutor, PromptPart, SequentialExecutor
+from serving.engine.executor import BatchedExecutor, NextTokens, PromptPart, SequentialExecutor
 from serving.engine.probe import batch_problem
 from serving.engine.requests import AnswerPart, AnswerSettings, GenerationRequest
 from serving.engine.sampling import SamplingSettings, choose_tokens, log_probs_of
@@ -62,11 +62,11 @@ def expected_tokens(model: Any, prompt: list[int], settings: AnswerSettings) -> 
     [
         ("llama", {}),
         ("bloom", {"n_layer": 2, "n_head": 4}),
-        ("gemma3_text", {"sliding_window": 8, "sliding_window_pattern": 2}),
         *(
             pytest.param(kind, shape, marks=pytest.mark.slow)
             for kind, shape in (
                 ("mistral", {"sliding_window": 8}),
+                ("gemma3_text", {"sliding_window": 8, "sliding_window_pattern": 2}),
                 ("gemma3_text", {"sliding_window": 8, "layer_types": ["sliding_attention"] * 2}),
                 ("qwen2", {}),
                 ("qwen3", {}),
@@ -179,3 +179,31 @@ def test_cancelled_and_stopped_requests_end(chat_folder: str) -> None:
     assert ends[0].finish_reason == "cancelled"
     assert (ends[-1].finish_reason, ends[-1].error) == ("error", "the server is stopping")
     assert engine.load.running == 1
+
+
+def test_a_batch_is_no_larger_than_its_cache_may_be(chat_folder: str) -> None:
+    served = load_served_model("x", chat_folder, {})
+    form = served.formats[None]
+    sizes: list[int] = []
+
+    class CountingExecutor(BatchedExecutor):
+        def step(self, tokens: NextTokens) -> torch.Tensor:
+            sizes.append(len(tokens.ids))
+            return super().step(tokens)
+
+    model, _ = load_for_inference(chat_folder, chat_folder, CPU)
+    executor = CountingExecutor(model, AdapterSwitch(model))
+    # Three sequences of 5 + 15 tokens; the fourth request needs 100 and is answered alone.
+    limits = EngineLimits(max_running=8, cache_tokens=60)
+    engine = Engine(executor, {None: form.tokenizer}, {None: frozenset()}, limits)
+    settings = [AnswerSettings(15)] * 7 + [AnswerSettings(95)]
+    received: queue.Queue[AnswerPart] = queue.Queue()
+    for one in settings:
+        engine.submit(GenerationRequest([5, 6, 7, 8, 9], one, received.put))
+    engine.start()
+    ended = 0
+    while ended < len(settings):
+        ended += received.get(timeout=60).finish_reason == "length"
+    engine.stop()
+    assert max(sizes) == 3
+    assert sizes[-80:] == [1] * 80

@@ -287,3 +287,33 @@ def test_a_failed_step_fails_its_requests_and_no_others(served: ServedModel) -> 
         status, message = running.error(TEXT, {"prompt": "x", "ignore_eos": True})
         assert (status, message) == (500, "the engine failed: MemoryError: planted")
         assert running.complete("x", max_tokens=3)["choices"]
+
+
+@pytest.mark.slow
+def test_a_thousand_clients_at_once_each_get_one_clear_answer(served: ServedModel) -> None:
+    import asyncio
+    from collections import Counter
+
+    import httpx2
+
+    async def ask(client: httpx2.AsyncClient, place: int) -> int:
+        body = {"prompt": f"str {place}", "max_tokens": 4, "ignore_eos": True}
+        response = await client.post(TEXT, json=body)
+        if response.status_code == 200:
+            assert response.json()["usage"]["completion_tokens"] == 4
+        else:
+            assert "in progress or waiting" in response.json()["error"]["message"]
+        return response.status_code
+
+    async def crowd(url: str) -> Counter[int]:
+        limits = httpx2.Limits(max_connections=1000)
+        async with httpx2.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+            return Counter(await asyncio.gather(*(ask(client, place) for place in range(1000))))
+
+    with running_server(served, max_running=16, max_waiting=64) as running:
+        statuses = asyncio.run(crowd(running.url))
+        assert set(statuses) <= {200, 429}
+        assert sum(statuses.values()) == 1000
+        assert statuses[200] >= 80
+        running.wait_until_idle()
+        assert running.complete("x", max_tokens=1)["choices"]

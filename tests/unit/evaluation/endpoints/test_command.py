@@ -54,7 +54,9 @@ def test_a_suite_on_an_endpoint_compared_with_the_same_model_here(
     assert "spent: 17 calls" in out
     assert f"{found.spent['usd']:.4f} USD by the prices given" in out
     page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "Evaluation of tiny-1 (endpoint.yaml), compared with" in page
     assert "OpenAI protocol" in page
+    assert "Spent: usd" in page
 
 
 @pytest.mark.slow

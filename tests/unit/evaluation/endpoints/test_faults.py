@@ -151,6 +151,20 @@ def test_a_tokenizer_of_another_model_is_refused(
     assert "name the tokenizer of the model that is served" in capsys.readouterr().err
 
 
+def test_a_prompt_that_the_endpoint_cuts_is_not_scored(
+    suite: Path, server: CompletionsServer, tiny: str
+) -> None:
+    def cut(body: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+        tokens = response["usage"]["prompt_tokens"] - ("blue" in body["prompt"]) * 9
+        return {**response, "usage": {**response["usage"], "prompt_tokens": tokens}}
+
+    server.alter = cut
+    path = str(tasks_of(suite, ANSWERS))
+    assert main(["evaluate", endpoint_file(server, tokenizer=tiny), path, "--out", "out"]) == 0
+    (count,) = read_results(Path("out")).tasks["answers"].skipped.items()
+    assert count == ("cut by the endpoint, which read fewer tokens than the prompt has", 1)
+
+
 def test_an_unreachable_endpoint_is_named(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "openai:http://127.0.0.1:9/v1#m", str(suite)]) == 4
     err = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert names == {
         "export.json", "facts.jsonl", "demo_facts.yaml", "group_demo.yaml", "scoring.py",
     }  # fmt: skip
-    assert [path.name for path in tmp_path.iterdir() if "writing" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_fault_in_the_data_leaves_an_earlier_export(
@@ -58,6 +59,25 @@ def test_a_fault_in_the_data_leaves_an_earlier_export(
     assert export(write_suite(tmp_path, "facts", target="{{answer}}"), "lm-eval") == 3
     assert "'{{answer}}' is undefined. The columns are a, " in capsys.readouterr().err
     assert (tmp_path / "out/facts.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "message"),
+    [
+        ("lm-eval", ("--s3", "s3://bucket/x"), "--s3: lm-eval has no use for it"),
+        ("inspect", ("--accept-eula",), "--accept-eula: inspect has no use for it"),
+        ("bedrock", ("--base", "arn:x"), "--base: bedrock has no use for it (got arn:x)"),
+        ("sagemaker", ("--answers", "out"), "--answers: sagemaker has no use for it (got out)"),
+        ("bedrock", ("--answers", "a", "--model", "b"), "either asks a model or judges answers"),
+    ],
+)
+def test_options_that_a_format_would_ignore_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], to: str, options: tuple[str, ...],
+    message: str,
+) -> None:  # fmt: skip
+    assert export(write_suite(tmp_path, "facts"), to, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 RATING: dict[str, Any] = TASKS["talk"]["scores"][0]
@@ -117,3 +137,23 @@ def test_gates_are_said_not_to_be_exported(
     suite.write_text(suite.read_text("utf-8") + gates, encoding="utf-8")
     assert export(suite, "inspect") == 0
     assert "gates are checked by `temper evaluate` alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["lm-eval", "inspect"])
+def test_tasks_whose_names_differ_in_a_hyphen_have_functions_of_their_own(
+    tmp_path: Path, to: str
+) -> None:
+    suite = write_suite(tmp_path, "facts", scores=[{"kind": "classification"}])
+    document = yaml.safe_load(suite.read_text("utf-8"))
+    [task] = document["tasks"]
+    document["tasks"] = [{**task, "name": name} for name in ("a-b", "a_b")]
+    suite.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert export(suite, to) == 0
+    module = next(path for path in (tmp_path / "out").glob("*.py"))
+    functions = [
+        node.name
+        for node in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    top = [name for name in functions if functions.count(name) > 1]
+    assert set(top) <= {"fold", "score"}  # functions inside of others
