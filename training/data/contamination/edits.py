@@ -132,8 +132,8 @@ class EditIndex:
     def _closest_items(self) -> dict[bool, float]:
         """Return the score that few items exceed with another item of the benchmark.
 
-        Items that have words of their own are told apart from those without: the words of a
-        question are seldom all in another one.
+        Items that have words of their own are counted apart from those without: the words of
+        a question are seldom all in another one.
         """
         own = [words for words in self._items if words]
         sample = own[:: max(1, len(own) // _COMPARED_ITEMS)]
