@@ -126,7 +126,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect notify cluster-setup cluster-software
+.PHONY: check-import status adopt logs stop resume fetch delete export answer doctor rehearse connect notify cluster-setup cluster-software
 
 status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
 	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
@@ -149,8 +149,11 @@ fetch: $(VENV)/.launch  ## download a run's model and report: make fetch RUN=…
 delete: $(VENV)/.launch  ## delete a run locally and on its target, after confirmation: make delete RUN=…
 	@$(TEMPER) delete $(RUN)
 
-export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf|bitsandbytes-8bit] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [DTYPE=bf16] [BASE_MODEL=…] [TO=…]
+export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf|bitsandbytes-8bit|transformers-4] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [DTYPE=bf16] [BASE_MODEL=…] [TO=…]
 	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO)) $(if $(RANK),--rank $(RANK)) $(if $(ENERGY),--energy $(ENERGY)) $(if $(OUTTYPE),--outtype $(OUTTYPE)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL))
+
+check-import: $(VENV)/.launch  ## check a model against what Bedrock imports: make check-import RUN=… [REGION=us-west-2]
+	@$(TEMPER) check-import $(RUN) $(if $(REGION),--region $(REGION))
 
 answer: $(VENV)/.train  ## answer requests, each with the adapter that it names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
 	@$(if $(and $(MODEL),$(REQUESTS),$(ADAPTERS)),$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT)),echo 'make answer lacks $(strip $(foreach name,MODEL REQUESTS ADAPTERS,$(if $($(name)),,$(name)))). Write: make answer MODEL=base ADAPTERS="name=folder" REQUESTS=requests.jsonl' >&2; exit 2)

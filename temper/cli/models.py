@@ -11,6 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("export")(_export)
+    app.command("check-import")(_check_import)
     app.command("answer")(_answer)
 
 
@@ -21,8 +22,8 @@ def _export(
     format: Annotated[
         str,
         typer.Option(
-            help="safetensors, adapter, adapter-svd, archive, archive-apart, gguf "
-            "or bitsandbytes-8bit."
+            help="safetensors, adapter, adapter-svd, archive, archive-apart, gguf, "
+            "bitsandbytes-8bit or transformers-4."
         ),
     ] = "safetensors",
     to: Annotated[
@@ -54,6 +55,22 @@ def _export(
     options = {"dtype": dtype, "rank": rank, "energy": energy, "outtype": outtype}
     export_model(run, format, to, base_model, **options)
     return 0
+
+
+def _check_import(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A job's name, a run folder or a model folder.")
+    ],
+    region: Annotated[str, typer.Option(help="Region of the import.")] = "us-east-1",
+) -> int:
+    """Check a model against what Bedrock imports.
+
+    The exit code is 2 if the import would fail or the imported model answer wrongly.
+    """
+    from launch.aws.import_check import print_import_check
+    from training.export.command import find_model
+
+    return print_import_check(find_model(run), region)
 
 
 def _answer(

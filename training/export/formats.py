@@ -31,6 +31,7 @@ from training.export.held_out_loss import (
 )
 from training.export.model_archive import pack, sha256_of_file
 from training.export.streaming_merge import streaming_merge
+from training.export.transformers_4 import VERSION, write_transformers_4
 from training.export.verify import compare, logits_of, logits_with, run_model, verification_ids
 from training.models.added_tokens import vocabulary_size
 from training.models.base_digest import BASE
@@ -110,6 +111,37 @@ def _cast_folder(model: Path, target: Path, base_model: str | None, dtype: str) 
         )
     record_figures(target, {"type": dtype, "bytes": sizes, **figures})
     return f"{verified}every weight is that of the model in {dtype}; {describe(sizes, figures)}"
+
+
+def transformers_4(
+    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
+) -> str:
+    """Write a folder of safetensors that Transformers 4 loads, with the adapter merged.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights, as jobs write it; as they are if None.
+
+    Raises:
+        JobError: There is no such precision.
+        ModelError: The adapter cannot be merged, or the model has no form in Transformers 4.
+        GuardError: The export differs from the trained model.
+    """
+    folder = target.with_name(f".{target.name}-contents")
+    try:
+        verified = merged_folder(model, folder, base_model=base_model, dtype=dtype)
+        ids = verification_ids(model, vocabulary_size(folder))
+        before = logits_of(folder, ids)
+        write_transformers_4(folder)
+        if not torch.equal(before, logits_of(folder, ids)):
+            raise GuardError("the settings for Transformers 4 are those of another model")
+        with atomic_output(target) as output:
+            folder.rename(output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return f"{verified}; settings for Transformers {VERSION}, with the same logits"
 
 
 def copied_folder(model: Path, target: Path) -> str:
@@ -396,5 +428,6 @@ FORMATS: dict[str, ExportFormat] = {
     "archive-apart": ExportFormat("model.tar.gz", archive_apart),
     "bitsandbytes-8bit": ExportFormat("bitsandbytes-8bit", bitsandbytes_folder),
     "gguf": ExportFormat("model.gguf", gguf, ("outtype",)),
+    "transformers-4": ExportFormat("transformers-4", transformers_4, ("dtype",)),
 }
 """Formats by their name on the command line."""

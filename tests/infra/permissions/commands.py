@@ -139,6 +139,7 @@ LOCAL = (
     "bench-prepare",
     "bench-serve",
     "bias",
+    "check-import",
     "chat",
     "check",
     "check-job",
