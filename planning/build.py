@@ -99,7 +99,7 @@ def plan_one(
     taken = estimate_duration(job, shape, machine, choice, rows, trained)
     suite: dict[str, Any] = {}
     if work := read_suite_work(job, shape):
-        taken, seconds = with_suite(taken, work, shape, machine)
+        taken, seconds = with_suite(taken, work, shape, machine, rows)
         suite = work.document(seconds)
     usd, price = cost_usd(machine, taken.hours, spot=job.resources.spot)
     disk, arithmetic = disk_gib(job, shape, rows, trained, upon_adapter=upon_adapter)

@@ -116,7 +116,11 @@ def estimate_duration(
 
 
 def with_suite(
-    taken: DurationEstimate, work: SuiteWork, shape: ModelShape, machine: Machine
+    taken: DurationEstimate,
+    work: SuiteWork,
+    shape: ModelShape,
+    machine: Machine,
+    rows: DatasetStats,
 ) -> tuple[DurationEstimate, Range]:
     """Return a duration that includes the evaluation on suites, and the seconds of that.
 
@@ -125,9 +129,10 @@ def with_suite(
         work: Requests of the suites.
         shape: Shape of the model.
         machine: The machine.
+        rows: Statistics of the training data.
     """
     rate = _LOAD_GB_S["rented" if machine.rented else "here"]
-    suite = suite_s(work, shape, machine, rate)
+    suite = suite_s(work, shape, machine, rate, rows.train)
     around = Range(taken.around_s.low + suite.low, taken.around_s.high + suite.high)
     return replace(taken, around_s=around), suite
 

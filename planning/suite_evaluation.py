@@ -29,6 +29,8 @@ _START_S = Range(6.0, 40.0)
 """Seconds until the process of the evaluation has imported its libraries."""
 _TASK_S = Range(0.05, 1.0)
 """Seconds per task for intervals, comparisons and the report. An estimate."""
+_SEARCH_ROW_S = Range(0.0005, 0.004)
+"""Seconds per training row, in which the items are searched. Measured: 0.0016 with 555 items."""
 _FORWARD_MFU = Range(0.1, 0.5)
 """Share of the peak that a forward pass over short rows reaches. An estimate."""
 
@@ -105,7 +107,9 @@ def read_suite_work(job: Job, shape: ModelShape) -> SuiteWork | None:
     )
 
 
-def suite_s(work: SuiteWork, shape: ModelShape, machine: Machine, load_gb_s: Range) -> Range:
+def suite_s(
+    work: SuiteWork, shape: ModelShape, machine: Machine, load_gb_s: Range, train_rows: float
+) -> Range:
     """Return the seconds of the evaluation on suites.
 
     Args:
@@ -113,6 +117,7 @@ def suite_s(work: SuiteWork, shape: ModelShape, machine: Machine, load_gb_s: Ran
         shape: Shape of the model.
         machine: The machine.
         load_gb_s: Rate at which weights are read.
+        train_rows: Training rows, which are searched for the items.
     """
     device = machine.device
     size = 2 if device.kind == "cuda" else 4
@@ -128,13 +133,15 @@ def suite_s(work: SuiteWork, shape: ModelShape, machine: Machine, load_gb_s: Ran
         + flops_s / _FORWARD_MFU.high
         + passes * one.low
         + work.decoding_steps * SHARE_OF_ANSWER * each.low
-        + work.tasks * _TASK_S.low,
+        + work.tasks * _TASK_S.low
+        + train_rows * _SEARCH_ROW_S.low,
         _START_S.high
         + read_gb / load_gb_s.low
         + flops_s / _FORWARD_MFU.low
         + passes * one.high
         + work.decoding_steps * each.high
-        + work.tasks * _TASK_S.high,
+        + work.tasks * _TASK_S.high
+        + train_rows * _SEARCH_ROW_S.high,
     )
 
 

@@ -43,6 +43,8 @@ def _bases(record: ModelRecord, records: list[ModelRecord]) -> Iterator[tuple[st
     while True:
         origin = record.provenance
         text = f"{origin.base} ({origin.base_digest or 'digest unknown'})"
+        if origin.base == "scratch":
+            text = "none: trained from scratch"
         # A run's folder is part of the path of its model; the registry knows the run by its name.
         parent = next(
             (
@@ -74,8 +76,9 @@ def _measured(record: ModelRecord) -> Iterator[tuple[str, str]]:
         for name, task in tasks.items():
             yield "", f"{name:<{width}}  {task['items']} items, digest {task['digest']}"
         settings = evaluation.get("settings") or {}
-        if settings:
-            yield "", ", ".join(f"{name} {value}" for name, value in settings.items())
+        known = [f"{name} {value}" for name, value in settings.items() if value is not None]
+        if known:
+            yield "", ", ".join(known)
 
 
 def _history(record: ModelRecord) -> Iterator[tuple[str, str]]:
@@ -85,4 +88,5 @@ def _history(record: ModelRecord) -> Iterator[tuple[str, str]]:
     for problem in record.overridden:
         yield "overridden", f"({record.override}) {problem}"
     for change in record.transitions:
-        yield change.stage, f"by {change.approver}, {change.time}"
+        reason = f" ({change.reason})" if change.reason else ""
+        yield change.stage, f"by {change.approver}, {change.time}{reason}"

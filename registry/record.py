@@ -35,7 +35,7 @@ class Provenance:
     """Origin of a version.
 
     Attributes:
-        run: Name and id of the run, `NAME/ID`.
+        run: Name and id of the run, `NAME/ID`; of a stage, `NAME/ID/stages/STAGE`.
         base: Base model as the job names it.
         base_digest: Digest of the base's weights; None if it is not known.
         tokenizer: Digest of the tokenizer's vocabulary.

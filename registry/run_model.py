@@ -173,7 +173,7 @@ def _provenance(path: Path, pipeline: Path, job_sha256: str) -> Provenance:
         digest = weights_digest(Path(base))
     hours = plan.get("measured", {}).get("hours")
     return Provenance(
-        run="/".join(pipeline.parts[-2:]),
+        run="/".join(pipeline.parts[-4 if pipeline.parent.name == "stages" else -2 :]),
         base=base,
         base_digest=digest,
         tokenizer=manifest.get("tokenizer"),

@@ -77,9 +77,7 @@ def evaluate(template: str, columns: Mapping[str, Any]) -> Any:
     if match is None:
         return render(template, columns)
     try:
-        value = _ENVIRONMENT.compile_expression(match[1], undefined_to_none=False)(
-            {ROW: columns, **columns}
-        )
+        value = _compiled_expression(match[1])({ROW: columns, **columns})
     except Exception as error:
         raise TemplateError(f"{template!r} fails: {error}") from None
     if isinstance(value, StrictUndefined):
@@ -91,3 +89,8 @@ def evaluate(template: str, columns: Mapping[str, Any]) -> Any:
 @cache
 def _compiled(template: str) -> Any:
     return _ENVIRONMENT.from_string(template)
+
+
+@cache
+def _compiled_expression(expression: str) -> Any:
+    return _ENVIRONMENT.compile_expression(expression, undefined_to_none=False)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from training.config.adapter_files import describe_misfits, is_moved, misfits, recorded_base
@@ -21,7 +20,9 @@ from training.models.base_digest import check_base_digest
 from training.models.generation_config import repair_generation_config
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.locate import explain_missing, explain_moved_base
-from training.models.tied_embeddings import untie_adapted_embeddings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _PROBE_TOKENS = 32
 _CONFIG = "adapter_config.json"
@@ -119,6 +120,9 @@ def merged(
     if found := misfits(Path(source), shapes, complete=True):
         raise ModelError(describe_misfits(Path(source), base, found))
     resize_for_adapter(model, Path(source))
+    # Imported here: PEFT takes seconds to load, and most models are no adapter.
+    from peft import PeftModel
+
     try:
         tuned = PeftModel.from_pretrained(model, source).eval()
     except Exception as error:
@@ -137,6 +141,8 @@ def _merge(tuned: PeftModel, source: str) -> PreTrainedModel:
     Raises:
         GuardError: The outputs differ by more than rounding in fp32 explains.
     """
+    from training.models.tied_embeddings import untie_adapted_embeddings  # it imports PEFT
+
     vocabulary = tuned.get_base_model().get_input_embeddings().weight.shape[0]
     ids = (torch.arange(_PROBE_TOKENS) * max(1, vocabulary // _PROBE_TOKENS) % vocabulary)[None]
     with tuned.disable_adapter():
