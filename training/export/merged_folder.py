@@ -126,7 +126,13 @@ def _coarsest_dtype(files: WeightFiles) -> torch.dtype:
 
 
 def copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
-    """Copy tokenizer, chat template and generation settings."""
+    """Copy tokenizer, chat template and generation settings.
+
+    Args:
+        model: Folder of the model.
+        output: Folder to write.
+        exclude: Names of files to leave out.
+    """
     for path in sorted(path for pattern in _TEXT_PATTERNS for path in model.glob(pattern)):
         if path.name not in exclude:
             shutil.copyfile(path, output / path.name)
