@@ -45,21 +45,22 @@ def _bases(record: ModelRecord, records: list[ModelRecord]) -> Iterator[tuple[st
         text = f"{origin.base} ({origin.base_digest or 'digest unknown'})"
         if origin.base == "scratch":
             text = "none: trained from scratch"
-        # A run's folder is part of the path of its model; the registry knows the run by its name.
-        parent = next(
-            (
-                other
-                for other in records
-                if other.id not in seen and f"{other.provenance.run}/" in f"{origin.base}/"
-            ),
-            None,
-        )
+        parent = next((o for o in records if o.id not in seen and _is_base(o, record)), None)
         if parent is None:
             yield label, text
             return
         yield label, f"{text}, registered as {parent.id}"
         record, label = parent, f"{'  ' * len(seen)}base"
         seen.add(parent.id)
+
+
+def _is_base(other: ModelRecord, record: ModelRecord) -> bool:
+    """Return True if a version is the base of another."""
+    origin = record.provenance
+    if origin.base_digest is not None and other.provenance.weights:
+        return origin.base_digest in other.provenance.weights.values()
+    # A run's folder is part of the path of its model; the registry knows the run by its name.
+    return f"{other.provenance.run}/" in f"{origin.base}/"
 
 
 def _measured(record: ModelRecord) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,7 @@ class Provenance:
         seed: Seed of the run.
         hours: Measured duration; None if it was not measured.
         cost_usd: Cost of these hours at the price of the plan; None if the plan has no price.
+        weights: Digest of the weights of each form, as `base_digest` is of the base.
         mlflow_run: Id of the MLflow run in which the training was tracked; None if it was not.
     """
 
@@ -62,6 +63,7 @@ class Provenance:
     seed: int | None = None
     hours: float | None = None
     cost_usd: float | None = None
+    weights: dict[str, str] = field(default_factory=dict)
     mlflow_run: str | None = None
 
 

@@ -23,7 +23,7 @@ from registry.errors import RegistryError
 from registry.record import StageChange
 from registry.store import LocalRegistry
 from tests.run_commands import ROOT
-from tests.unit.registry.runs import evaluated_run
+from tests.unit.registry.runs import evaluate, evaluated_run
 
 REGISTER = """
 import sys
@@ -181,6 +181,18 @@ def test_a_diff_names_data_hyper_parameters_metrics_and_cost(
     assert "  demo: qa.score 0.7 (0.6 to 0.8) -> 0.7 (0.6 to 0.8)" in shown
     assert "  usd: 7.5 -> 15.0" in shown
     assert "origin: same" in shown
+
+
+def test_the_lineage_finds_a_base_by_its_weights(
+    tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latest = tmp_path / "latest"
+    latest.symlink_to(tmp_path / "runs" / "support" / "b")
+    run = evaluated_run(tmp_path, "c", base=str(latest / "model"))
+    evaluate(run, against=str(latest / "model"))
+    register_model(RegisterOptions(run, registry, name="aligned"))
+    print_lineage(registry, "aligned")
+    assert ", registered as support@1.1.0\n" in "".join(capsys.readouterr())
 
 
 def test_the_lineage_leads_to_the_base_and_the_data(
