@@ -104,7 +104,7 @@ def evaluate_suite(
     from evaluation.scores.base import ScoreContext
 
     items = read_all_items(suite.tasks)
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
     contexts = [ScoreContext(device, out, cache, max_cost, source.model_name) for source in sources]

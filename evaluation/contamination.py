@@ -235,10 +235,10 @@ class ItemIndex:
     ) -> None:
         for text in texts:
             for passage in passages(text, normalized_words, PASSAGE_LENGTHS):
-                for item, _, sure in self._edits.find(passage):
-                    alone = sure and self._lengths[item] >= NGRAM_WORDS
-                    if alone or self._holds_answer(item, all_words, sure=sure):
-                        self.found.setdefault(item, origin)
+                for match in self._edits.find(passage):
+                    alone = match.sure and self._lengths[match.item] >= NGRAM_WORDS
+                    if alone or self._holds_answer(match.item, all_words, sure=match.sure):
+                        self.found.setdefault(match.item, origin)
 
     def _holds_answer(self, item: int, texts: Sequence[Sequence[str]], *, sure: bool) -> bool:
         """Return True if a row holds the answer of an item; a short one if its question is sure."""

@@ -43,21 +43,24 @@ def _bases(record: ModelRecord, records: list[ModelRecord]) -> Iterator[tuple[st
     while True:
         origin = record.provenance
         text = f"{origin.base} ({origin.base_digest or 'digest unknown'})"
-        # A run's folder is part of the path of its model; the registry knows the run by its name.
-        parent = next(
-            (
-                other
-                for other in records
-                if other.id not in seen and f"{other.provenance.run}/" in f"{origin.base}/"
-            ),
-            None,
-        )
+        if origin.base == "scratch":
+            text = "none: trained from scratch"
+        parent = next((o for o in records if o.id not in seen and _is_base(o, record)), None)
         if parent is None:
             yield label, text
             return
         yield label, f"{text}, registered as {parent.id}"
         record, label = parent, f"{'  ' * len(seen)}base"
         seen.add(parent.id)
+
+
+def _is_base(other: ModelRecord, record: ModelRecord) -> bool:
+    """Return True if a version is the base of another."""
+    origin = record.provenance
+    if origin.base_digest is not None and other.provenance.weights:
+        return origin.base_digest in other.provenance.weights.values()
+    # A run's folder is part of the path of its model; the registry knows the run by its name.
+    return f"{other.provenance.run}/" in f"{origin.base}/"
 
 
 def _measured(record: ModelRecord) -> Iterator[tuple[str, str]]:
@@ -74,8 +77,9 @@ def _measured(record: ModelRecord) -> Iterator[tuple[str, str]]:
         for name, task in tasks.items():
             yield "", f"{name:<{width}}  {task['items']} items, digest {task['digest']}"
         settings = evaluation.get("settings") or {}
-        if settings:
-            yield "", ", ".join(f"{name} {value}" for name, value in settings.items())
+        known = [f"{name} {value}" for name, value in settings.items() if value is not None]
+        if known:
+            yield "", ", ".join(known)
 
 
 def _history(record: ModelRecord) -> Iterator[tuple[str, str]]:
@@ -85,4 +89,5 @@ def _history(record: ModelRecord) -> Iterator[tuple[str, str]]:
     for problem in record.overridden:
         yield "overridden", f"({record.override}) {problem}"
     for change in record.transitions:
-        yield change.stage, f"by {change.approver}, {change.time}"
+        reason = f" ({change.reason})" if change.reason else ""
+        yield change.stage, f"by {change.approver}, {change.time}{reason}"

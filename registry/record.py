@@ -35,7 +35,7 @@ class Provenance:
     """Origin of a version.
 
     Attributes:
-        run: Name and id of the run, `NAME/ID`.
+        run: Name and id of the run, `NAME/ID`; of a stage, `NAME/ID/stages/STAGE`.
         base: Base model as the job names it.
         base_digest: Digest of the base's weights; None if it is not known.
         tokenizer: Digest of the tokenizer's vocabulary.
@@ -47,6 +47,7 @@ class Provenance:
         seed: Seed of the run.
         hours: Measured duration; None if it was not measured.
         cost_usd: Cost of these hours at the price of the plan; None if the plan has no price.
+        weights: Digest of the weights of each form, as `base_digest` is of the base.
         mlflow_run: Id of the MLflow run in which the training was tracked; None if it was not.
     """
 
@@ -62,6 +63,7 @@ class Provenance:
     seed: int | None = None
     hours: float | None = None
     cost_usd: float | None = None
+    weights: dict[str, str] = field(default_factory=dict)
     mlflow_run: str | None = None
 
 

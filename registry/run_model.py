@@ -81,7 +81,7 @@ def read_run_model(folder: Path) -> RunModel:
     if problems:
         raise RegistrationRefused(str(folder), problems, overridable=False)
     evidence = _evidence(path, run.path, results)
-    origin = _provenance(path, run.path, evidence["job.yaml"].sha256)
+    origin = _provenance(path, run.path, evidence["job.yaml"].sha256, weights)
     return RunModel(
         run=path,
         name=_name_of(run.path),
@@ -163,7 +163,15 @@ def _evidence(
     return found
 
 
-def _provenance(path: Path, pipeline: Path, job_sha256: str) -> Provenance:
+def _provenance(path: Path, pipeline: Path, job_sha256: str, weights: dict[str, str]) -> Provenance:
+    """Return the origin of the model of a run.
+
+    Args:
+        path: Folder of the run; of a pipeline, that of the stage whose model it is.
+        pipeline: Folder of the run or pipeline.
+        job_sha256: Digest of the job file.
+        weights: Digest of the weights of each form.
+    """
     job = yaml.safe_load((path / "job.yaml").read_text(encoding="utf-8"))
     manifest, plan = read_json(path / "manifest.json"), read_json(path / "plan.json")
     base = job["model"]["source"]
@@ -173,7 +181,7 @@ def _provenance(path: Path, pipeline: Path, job_sha256: str) -> Provenance:
         digest = weights_digest(Path(base))
     hours = plan.get("measured", {}).get("hours")
     return Provenance(
-        run="/".join(pipeline.parts[-2:]),
+        run="/".join(pipeline.parts[-4 if pipeline.parent.name == "stages" else -2 :]),
         base=base,
         base_digest=digest,
         tokenizer=manifest.get("tokenizer"),
@@ -185,6 +193,7 @@ def _provenance(path: Path, pipeline: Path, job_sha256: str) -> Provenance:
         seed=manifest.get("seed"),
         hours=hours,
         cost_usd=_cost(plan.get("predicted", {}), hours),
+        weights=weights,
         mlflow_run=read_json(path / "mlflow.json").get("run_id"),
     )
 

@@ -41,7 +41,7 @@ def evaluate_safety(folder: RunFolder) -> None:
     probes = None if section.redteam is None else probes_of(section.redteam)
     questions = [] if section.bias is None else questions_of(section.bias)
     say("evaluating the safety of the saved model")
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     device = torch.device("cpu") if accelerator is None else accelerator
     model = str(folder.merged if folder.merged.is_dir() else folder.model)
     generator = LocalGenerator.load(model, None, device, section.batch_size)

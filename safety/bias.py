@@ -104,7 +104,7 @@ def _score_model(model: str, questions: Sequence[BbqItem], options: BiasOptions)
 
     from training.judges.local_generator import LocalGenerator
 
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     device = torch.device("cpu") if accelerator is None else accelerator
     generator = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
     return score_answers(generator, questions)

@@ -103,7 +103,7 @@ def _probe_model(
 
     from training.judges.local_generator import LocalGenerator
 
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     device = torch.device("cpu") if accelerator is None else accelerator
     generator = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
     judge = None

@@ -150,7 +150,8 @@ A Llama of {size / 1e6:.0f}M parameters with random weights, fp32 on CPU; prompt
 machine: {LEAST_REQUESTS} requests, or one of each client. "Temper is" is the median ratio of tokens
 per second within each of {arguments.rounds} rounds. The answers of all servers are equal in
 {equal_answers(results)} requests of the first round. The load average of the
-machine was from {min(loads):.0f} to {max(loads):.0f}, of which the servers and clients are 2: more is work of others.
+machine was from {min(loads):.0f} to {max(loads):.0f}, of which the servers and
+clients are 2: more is work of others.
 {circumstances(("torch", "transformers"))} `make bench-serve`.
 
 {table(header, rows(results))}

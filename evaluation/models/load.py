@@ -91,7 +91,7 @@ def load_model(source: str, batch_size: int) -> EvaluatedModel:
 
 def default_device() -> torch.device:
     """Return this machine's accelerator, or the CPU."""
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if accelerator is None else accelerator
 
 

@@ -10,32 +10,25 @@ boto3 sends the requests. The typed `ModelPackage` of the SageMaker SDK has all 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import DENIED, AwsSession, explain_aws_errors
 from launch.environment import read_environment
-from registry.blobs import blob_path
 from registry.errors import RegistryError
 from registry.record import ModelRecord, StageChange
-from registry.remote.base import RemoteVersion, digest_differences, trees_of
-from registry.remote.model_package import (
-    PackageFiles,
+from registry.remote.base import RemoteVersion, digest_differences
+from registry.remote.model_package import PackageFiles, create_request
+from registry.remote.package_metadata import (
     checksums_of,
-    create_request,
     recorded_change,
     remote_version,
     update_request,
 )
 from registry.remote.s3_files import S3Files
+from registry.remote.version_files import check_version, upload_version
 from registry.store import LocalRegistry
-
-_FOLDER = "registry/sha256"
 
 
 def connect(environment: str | None) -> SageMakerRegistry:
@@ -95,20 +88,12 @@ class SageMakerRegistry:
         existing = self._find(record)
         if existing is not None:
             self._refuse_other_files(record, existing)
-        checksums = self._upload(record, store)
+        files = upload_version(self._files, record, store)
         if existing is not None:
             return _version_of(existing)
-        metrics, metrics_sha256 = self._upload_metrics(record)
-        files = PackageFiles(
-            self._group,
-            image,
-            {form: self._address(f"{tree}/") for form, tree in trees_of(record).items()},
-            metrics,
-            metrics_sha256,
-            _digest(checksums),
-        )
+        request = create_request(record, PackageFiles(self._group, image, files))
         with explain_aws_errors(f"registering {record.id} in {self.title}"):
-            self._client.create_model_package(**create_request(record, files))
+            self._client.create_model_package(**request)
         created = self._find(record)
         if created is None:
             raise RegistryError(f"{record.id} was registered in {self.title}, but is not listed")
@@ -151,7 +136,7 @@ class SageMakerRegistry:
         if same and version.stage == transition.stage:
             return version
         if transition.stage == "production":
-            self._check_files(record, package)
+            check_version(self._files, record, checksums_of(package))
         action = f"changing {record.id} in {self.title} to {transition.stage}"
         with explain_aws_errors(action, ignore=DENIED):
             self._client.update_model_package(**update_request(package, transition))
@@ -207,65 +192,9 @@ class SageMakerRegistry:
                 )
             )
 
-    def _upload(self, record: ModelRecord, store: LocalRegistry) -> dict[str, str]:
-        """Upload the files of all forms, and return their checksums by key.
-
-        Raises:
-            RegistryError: A file is missing or was changed, here or in S3.
-        """
-        checksums = {}
-        for form, tree in trees_of(record).items():
-            for path, file in record.forms[form].items():
-                key = f"{_FOLDER}/{tree}/{path}"
-                local = blob_path(store.root, file.sha256)
-                if not local.is_file():
-                    raise RegistryError(f"{local} is missing. Register the run again")
-                checksums[key] = self._files.put(local, key, file.sha256)
-        return checksums
-
-    def _upload_metrics(self, record: ModelRecord) -> tuple[str | None, str | None]:
-        """Upload the results on all suites as one file; a package refers to one."""
-        if not record.evaluations:
-            return None, None
-        text = json.dumps({"evaluations": record.evaluations}, indent=1, sort_keys=True)
-        sha256 = hashlib.sha256(text.encode()).hexdigest()
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "evaluations.json"
-            file.write_text(text)
-            self._files.put(file, f"{_FOLDER}/{sha256}/evaluations.json", sha256)
-        return self._address(f"{sha256}/evaluations.json"), sha256
-
-    def _check_files(self, record: ModelRecord, package: Mapping[str, Any]) -> None:
-        """Raise if a file in S3 is not the one that was pushed.
-
-        Raises:
-            RegistryError: A file is missing or was changed.
-        """
-        keys = [
-            f"{_FOLDER}/{tree}/{path}"
-            for form, tree in trees_of(record).items()
-            for path in record.forms[form]
-        ]
-        checksums = {key: self._files.checksum(key) for key in keys}
-        missing = [key for key, checksum in checksums.items() if checksum is None]
-        if missing or _digest(checksums) != checksums_of(package):
-            which = f"{', '.join(missing)} missing" if missing else "a file was changed"
-            raise RegistryError(
-                f"the files of {record.id} in {self._address('')} are not those that were pushed: "
-                f"{which}. `temper push-model {record.id}` names it"
-            )
-
-    def _address(self, path: str) -> str:
-        return f"s3://{self._files.bucket}/{_FOLDER}/{path}"
-
 
 def _version_of(package: Mapping[str, Any]) -> RemoteVersion:
     version = remote_version(package)
     if version is None:
         raise RegistryError(f"{package['ModelPackageArn']} has lost the metadata of its version")
     return version
-
-
-def _digest(checksums: Mapping[str, str | None]) -> str:
-    text = "".join(f"{checksums[key]}  {key}\n" for key in sorted(checksums))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -35,7 +35,8 @@ from training.config.load import parse_job
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 from training.errors import JobError, ModelError
-from training.export.formats import adapter_folder, merged_folder
+from training.export.formats import adapter_folder
+from training.export.merged_folder import merged_folder
 from training.models.load import load_model
 from training.pipeline import run
 from training.run_folder import RunFolder

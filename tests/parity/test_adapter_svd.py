@@ -16,7 +16,8 @@ from tests.run_commands import train_here
 from training.errors import JobError, ModelError
 from training.export.adapter_svd import Reduction, reduce_layer
 from training.export.command import export_model
-from training.export.formats import adapter_svd, merged_folder
+from training.export.formats import adapter_svd
+from training.export.merged_folder import merged_folder
 from training.models.base_digest import write_base_digest
 
 

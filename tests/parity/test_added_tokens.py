@@ -18,7 +18,8 @@ from tests.run_commands import changed, read_weights, train_here
 from tests.two_node import train_in_pair
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
-from training.export.formats import adapter_folder, gguf, merged_folder
+from training.export.formats import adapter_folder, gguf
+from training.export.merged_folder import merged_folder
 
 TERMS = ["tachycardia", "<|note|>", "beta blocker"]
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"

@@ -22,7 +22,8 @@ from training.config.adapter_base import Widths
 from training.config.load import parse_job
 from training.config.stage_references import resolve_references
 from training.errors import JobError, ModelError
-from training.export.formats import adapter_folder, merged_folder
+from training.export.formats import adapter_folder
+from training.export.merged_folder import merged_folder
 
 HALF = [0.3, 0.3]
 """Where A is added to A and B to B, adapters that began alike count twice."""

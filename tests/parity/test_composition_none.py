@@ -25,7 +25,8 @@ from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 from training.errors import JobError, ModelError
 from training.evaluation.member_weights import MemberWeightsMetric
-from training.export.formats import adapter_folder, merged_folder
+from training.export.formats import adapter_folder
+from training.export.merged_folder import merged_folder
 from training.report.page import write_report
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"

@@ -20,8 +20,9 @@ from temper.cli import main
 from tests.factories import make_tiny_model
 from tests.run_commands import ROOT, changed, train_here
 from training.errors import GuardError, ModelError
-from training.export import formats
-from training.export.formats import adapter_folder, archive, archive_apart, merged_folder
+from training.export import merged_folder as merging
+from training.export.formats import adapter_folder, archive, archive_apart
+from training.export.merged_folder import merged_folder
 from training.export.verify import compare
 from training.models.base_digest import BASE
 from training.models.layer_streaming import is_streamable
@@ -277,13 +278,13 @@ def test_an_export_that_differs_is_not_kept(
     trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classic: what was merged is the base, and nobody says so."""
-    real = formats.streaming_merge
+    real = merging.streaming_merge
 
     def forgets(adapter: Path, base: Path, target: Path) -> None:
         real(adapter, base, target)
         shutil.copyfile(base / "model.safetensors", target / "model.safetensors")
 
-    monkeypatch.setattr(formats, "streaming_merge", forgets)
+    monkeypatch.setattr(merging, "streaming_merge", forgets)
     with pytest.raises(GuardError, match="the merged model is not the adapted one"):
         merged_folder(trained["lora"], tmp_path / "out")
     assert not list(tmp_path.iterdir())
@@ -309,7 +310,7 @@ def test_command_line(
 _MEASURE = """
 import sys, threading, time
 from pathlib import Path
-from training.export.formats import merged_folder
+from training.export.merged_folder import merged_folder
 
 def anonymous_mib():
     with open("/proc/self/status") as file:

@@ -23,7 +23,7 @@ from training.adapters.target_modules import module_options
 from training.config.adapters import Lora
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
-from training.export.formats import merged_folder
+from training.export.merged_folder import merged_folder
 from training.models.flops import flops_per_token
 
 FOUR: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from tests.parity.test_soft_prompts import fresh
 from tests.run_commands import changed, read_weights, train_here
 from training.adapters import random_init
 from training.errors import ModelError
-from training.export.formats import merged_folder
+from training.export.merged_folder import merged_folder
 
 PISSA = {"kind": "lora", "r": 3, "alpha": 6, "init": "pissa"}
 OLORA = {**PISSA, "init": "olora"}

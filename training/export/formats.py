@@ -6,8 +6,7 @@ Each export is written to a temporary path, loaded again and compared, and only 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from training.export.adapter_precision import write_cast_adapter
 from training.export.adapter_svd import Reduction, write_reduced
 from training.export.atomic_output import atomic_output
 from training.export.base_model import base_of
-from training.export.cast_weights import cast_weights, check_dtype
 from training.export.gguf_file import write_dequantized, write_gguf
 from training.export.gguf_types import check_outtype
 from training.export.held_out_loss import (
@@ -29,17 +27,19 @@ from training.export.held_out_loss import (
     quantization_loss,
     record_figures,
 )
-from training.export.model_archive import pack, sha256_of_file
-from training.export.streaming_merge import streaming_merge
+from training.export.merged_folder import (
+    ADAPTER_FILES,
+    copied_folder,
+    copy_texts,
+    merged_folder,
+    without_adapter,
+)
+from training.export.model_archive import pack
 from training.export.transformers_4 import VERSION, write_transformers_4
-from training.export.verify import compare, logits_of, logits_with, run_model, verification_ids
+from training.export.verify import logits_of, logits_with, run_model, verification_ids
 from training.models.added_tokens import vocabulary_size
-from training.models.base_digest import BASE
 from training.models.merge import is_adapter
 from training.models.safetensors_io import WeightFiles
-
-_ADAPTER_FILES = ("adapter_config.json", BASE, "README.md")
-_TEXT_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
 
 
 class ExportFormat(NamedTuple):
@@ -54,63 +54,6 @@ class ExportFormat(NamedTuple):
     output: str
     write: Callable[..., str]
     options: tuple[str, ...] = ()
-
-
-def merged_folder(
-    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
-) -> str:
-    """Write a folder of safetensors that loads with `from_pretrained`, with the adapter merged.
-
-    Args:
-        model: Folder of the run's model.
-        target: Folder to write.
-        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
-        dtype: Precision of the weights, as jobs write it; as they are if None.
-
-    Raises:
-        JobError: There is no such precision.
-        ModelError: The adapter cannot be merged, or a weight is too large for the precision.
-        GuardError: The export differs from the trained model.
-    """
-    if dtype is not None:
-        return _cast_folder(model, target, base_model, dtype)
-    if not is_adapter(str(model)):
-        return copied_folder(model, target)
-    base = base_of(model, base_model)
-    with atomic_output(target) as output:
-        streaming_merge(model, base, output)
-        _copy_texts(model, output, exclude=_ADAPTER_FILES)
-        files = WeightFiles(base)
-        ids = verification_ids(model, vocabulary_size(base))
-        without, adapted = logits_with(model, base, ids)
-        result = compare(without, adapted, logits_of(output, ids), _coarsest_dtype(files))
-    return str(result)
-
-
-def _cast_folder(model: Path, target: Path, base_model: str | None, dtype: str) -> str:
-    """Write a folder of weights in another precision, and measure what that changes.
-
-    Args:
-        model: Folder of the run's model.
-        target: Folder to write.
-        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
-        dtype: Precision of the weights.
-    """
-    precision = check_dtype(dtype)
-    with (
-        _without_adapter(model, target, base_model) as (folder, verified),
-        atomic_output(target) as output,
-    ):
-        cast_weights(folder, output, precision)
-        sizes = {k: WeightFiles(f).num_bytes for k, f in (("before", folder), ("after", output))}
-        figures = quantization_loss(
-            model,
-            verification_ids(model, vocabulary_size(folder)),
-            lambda rows: logits_of(folder, rows),
-            lambda rows: logits_of(output, rows),
-        )
-    record_figures(target, {"type": dtype, "bytes": sizes, **figures})
-    return f"{verified}every weight is that of the model in {dtype}; {describe(sizes, figures)}"
 
 
 def transformers_4(
@@ -142,22 +85,6 @@ def transformers_4(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return f"{verified}; settings for Transformers {VERSION}, with the same logits"
-
-
-def copied_folder(model: Path, target: Path) -> str:
-    """Copy a model's folder and compare every byte.
-
-    Raises:
-        GuardError: A copy differs.
-    """
-    with atomic_output(target) as output:
-        shutil.copytree(model, output)
-        for path in sorted(p for p in model.rglob("*") if p.is_file()):
-            copy = output / path.relative_to(model)
-            if sha256_of_file(path) != sha256_of_file(copy):
-                raise GuardError(f"{path.name} was not copied as it is; the disk may be failing")
-        count = len(WeightFiles(output).tensors)
-    return f"{count} tensors, every byte as it was"
 
 
 def adapter_folder(
@@ -286,7 +213,7 @@ def archive_apart(model: Path, target: Path, *, base_model: str | None = None) -
         verified = adapter_folder(model, folder / "adapter", base_model=base_model)
         for path in sorted([*base.glob("*.safetensors"), *base.glob("*.json")]):
             shutil.copyfile(path, folder / path.name)
-        _copy_texts(model, folder, exclude=_ADAPTER_FILES)
+        copy_texts(model, folder, exclude=ADAPTER_FILES)
         return f"{verified}; {pack(folder, target)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -310,7 +237,7 @@ def gguf(
         GuardError: The export differs from the trained model.
     """
     outtype = outtype and check_outtype(outtype)
-    with _without_adapter(model, target, base_model) as (folder, verified):
+    with without_adapter(model, target, base_model) as (folder, verified):
         return f"{verified}{_gguf_of(folder, model, target, outtype)}"
 
 
@@ -330,11 +257,11 @@ def bitsandbytes_folder(model: Path, target: Path, *, base_model: str | None = N
     from training.export.bitsandbytes_folder import write_bitsandbytes
 
     with (
-        _without_adapter(model, target, base_model) as (folder, verified),
+        without_adapter(model, target, base_model) as (folder, verified),
         atomic_output(target) as output,
     ):
         quantized = write_bitsandbytes(folder, output)
-        _copy_texts(folder, output, exclude=("config.json", "model.safetensors.index.json"))
+        copy_texts(folder, output, exclude=("config.json", "model.safetensors.index.json"))
         ids = verification_ids(model, vocabulary_size(folder))
         sizes = {k: WeightFiles(f).num_bytes for k, f in (("before", folder), ("after", output))}
         figures = quantization_loss(
@@ -345,27 +272,6 @@ def bitsandbytes_folder(model: Path, target: Path, *, base_model: str | None = N
         )
     record_figures(target, {"type": "LLM.int8()", "bytes": sizes, **figures})
     return f"{verified}every weight within its rounding; {describe(sizes, figures)}"
-
-
-@contextmanager
-def _without_adapter(
-    model: Path, target: Path, base_model: str | None
-) -> Iterator[tuple[Path, str]]:
-    """Yield the folder of a complete model, merged if needed, and what was verified.
-
-    Args:
-        model: Folder of the run's model.
-        target: Output of the export; a merged model is in a hidden folder next to it.
-        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
-    """
-    if not is_adapter(str(model)):
-        yield model, ""
-        return
-    folder = target.with_name(f".{target.name}-contents")
-    try:
-        yield folder, f"{merged_folder(model, folder, base_model=base_model)}; "
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _gguf_of(folder: Path, model: Path, target: Path, outtype: str | None) -> str:
@@ -406,18 +312,6 @@ def _model_name(model: Path) -> str:
         return str(job["name"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return folder.name
-
-
-def _coarsest_dtype(files: WeightFiles) -> torch.dtype:
-    """Return the dtype of the weights with the fewest bytes: its rounding bounds the error."""
-    return min((kind.dtype for kind in files.tensors.values()), key=lambda dtype: dtype.itemsize)
-
-
-def _copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
-    """Copy tokenizer, chat template and generation settings."""
-    for path in sorted(path for pattern in _TEXT_PATTERNS for path in model.glob(pattern)):
-        if path.name not in exclude:
-            shutil.copyfile(path, output / path.name)
 
 
 FORMATS: dict[str, ExportFormat] = {

@@ -13,6 +13,8 @@ _NUMBER_WEIGHT = 0.9
 _NO_NUMBERS = 0.155
 """Overlap of two texts without numbers: at the default similarity of 1.09 their words must agree
 to 0.95, because many questions of one benchmark differ in a name only."""
+_ONE_NUMBER = 0.5
+"""Greatest overlap of texts with a single number: two questions about one year share it."""
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*|[a-z]+")
 _COUNTING = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -68,6 +70,7 @@ class SimilarityIndex:
         self._unknown_weight = math.log(1 + len(questions)) + 1
         self._numbers = self._matrix(counted, weighted=False).T.tocsr()
         self._sums = [self._sum(found) for found in counted]
+        self._several = np.array([len(found) > 1 for found in counted])[None, :]
 
     def nearest(self, texts: Sequence[str]) -> list[Match]:
         """Return the nearest question of each text."""
@@ -89,7 +92,9 @@ class SimilarityIndex:
         shared = (self._matrix(counted, weighted=True) @ self._numbers).toarray()
         own = np.array([self._sum(found) for found in counted])[:, None]
         union = own + np.array(self._sums)[None, :] - shared
-        return np.divide(shared, union, out=np.full_like(shared, _NO_NUMBERS), where=union > 0)
+        overlap = np.divide(shared, union, out=np.full_like(shared, _NO_NUMBERS), where=union > 0)
+        several = np.array([len(found) > 1 for found in counted])[:, None] & self._several
+        return np.where(several, overlap, np.minimum(overlap, _ONE_NUMBER))
 
     def _sum(self, numbers: Iterable[tuple[str, int]]) -> float:
         return sum(self._weights.get(number, self._unknown_weight) for number in sorted(numbers))

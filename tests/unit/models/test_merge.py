@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.factories import make_tiny_model
 from tests.run_commands import Run, changed, train_here
 from training.errors import GuardError, ModelError
-from training.export.formats import merged_folder
+from training.export.merged_folder import merged_folder
 from training.models.merge import is_adapter, merged
 
 

@@ -15,12 +15,9 @@ from botocore.validate import ParamValidator
 from registry.errors import RegistryError
 from registry.record import FileDigest, ModelRecord, Provenance, StageChange
 from registry.remote.base import differences, trees_of
-from registry.remote.model_package import (
-    PackageFiles,
-    create_request,
-    remote_version,
-    update_request,
-)
+from registry.remote.model_package import PackageFiles, create_request
+from registry.remote.package_metadata import remote_version, update_request
+from registry.remote.version_files import UploadedVersion
 from registry.version import SemanticVersion
 
 GOLDEN = Path(__file__).with_name("requests")
@@ -64,7 +61,8 @@ def package_files(record: ModelRecord) -> PackageFiles:
     }
     image = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/temper-dev/gpu@sha256:{'9' * 64}"
     metrics = f"s3://models/registry/sha256/{'8' * 64}/evaluations.json"
-    return PackageFiles("temper-dev-models", image, forms, metrics, "8" * 64, "7" * 64)
+    uploaded = UploadedVersion(forms, metrics, "8" * 64, "7" * 64)
+    return PackageFiles("temper-dev-models", image, uploaded)
 
 
 def described(request: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -44,6 +44,16 @@ def test_a_record_holds_digests_metrics_and_origin(tmp_path: Path) -> None:
     assert record_from_json(record.to_json()) == record
 
 
+def test_a_stage_has_the_name_of_its_pipeline(tmp_path: Path) -> None:
+    run = evaluated_run(tmp_path)
+    stage = tmp_path / "runs" / "life" / "20260301-110000" / "stages" / "01-teach"
+    stage.parent.mkdir(parents=True)
+    run.rename(stage)
+    record = register(tmp_path, stage)
+    assert record.id == "life@1.0.0"
+    assert record.provenance.run == "life/20260301-110000/stages/01-teach"
+
+
 @pytest.mark.parametrize(
     ("changes", "version"),
     [

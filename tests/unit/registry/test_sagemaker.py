@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,11 @@ def test_a_pushed_version_is_a_package_that_waits_for_approval(
         local = next(f[path] for f in record.forms.values() if path in f)
         assert len(stored["Body"].read()) == local.size_bytes
         assert stored["ServerSideEncryption"] == "aws:kms"
+    evidence = package["CustomerMetadataProperties"]["temper-evidence"]
+    for path, file in record.evidence.items():
+        key = evidence.removeprefix(f"s3://{BUCKET}/") + path
+        body = remote._files.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == file.sha256
     statistics = package["ModelMetrics"]["ModelQuality"]["Statistics"]
     key = statistics["S3Uri"].removeprefix(f"s3://{BUCKET}/")
     document = json.loads(remote._files.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())

@@ -20,9 +20,10 @@ from registry.command import (
     register_model,
 )
 from registry.errors import RegistryError
+from registry.record import StageChange
 from registry.store import LocalRegistry
 from tests.run_commands import ROOT
-from tests.unit.registry.runs import evaluated_run
+from tests.unit.registry.runs import evaluate, evaluated_run
 
 REGISTER = """
 import sys
@@ -182,12 +183,26 @@ def test_a_diff_names_data_hyper_parameters_metrics_and_cost(
     assert "origin: same" in shown
 
 
+def test_the_lineage_finds_a_base_by_its_weights(
+    tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latest = tmp_path / "latest"
+    latest.symlink_to(tmp_path / "runs" / "support" / "b")
+    run = evaluated_run(tmp_path, "c", base=str(latest / "model"))
+    evaluate(run, against=str(latest / "model"))
+    register_model(RegisterOptions(run, registry, name="aligned"))
+    print_lineage(registry, "aligned")
+    assert ", registered as support@1.1.0\n" in "".join(capsys.readouterr())
+
+
 def test_the_lineage_leads_to_the_base_and_the_data(
     tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = tmp_path / "runs" / "support" / "a" / "model"
     run = evaluated_run(tmp_path, "c", base=str(base))
-    register_model(RegisterOptions(run, registry, name="aligned"))
+    record = register_model(RegisterOptions(run, registry, name="aligned"))
+    change = StageChange("staging", "ada", "2026-01-02T00:00:00Z", "for review")
+    LocalRegistry(registry).set_stage(record, change)
     print_lineage(registry, "aligned")
     shown = "".join(capsys.readouterr())
     assert f"\n  base        {base} (" in shown and "registered as support@1.0.0" in shown
@@ -196,4 +211,5 @@ def test_the_lineage_leads_to_the_base_and_the_data(
     assert "\n              preparation of x: p1\n" in shown
     assert "\n  evaluation  demo, 2026-01-01T00:00:00Z, against org/base\n" in shown
     assert "gates passed; suite s1\n" in shown
+    assert "\n  staging     by ada, 2026-01-02T00:00:00Z (for review)\n" in shown
     assert "\n              qa  100 items, digest d1\n" in shown

@@ -53,11 +53,13 @@ class EditMatch(NamedTuple):
             words that only the passage has.
         sure: False if other items of the benchmark are as close to each other: the passage may be
             another question, unless the answer stands with it.
+        has_new_words: True if the passage has words that are not the item's, also misspelled.
     """
 
     item: int
     score: float
     sure: bool
+    has_new_words: bool
 
 
 class EditIndex:
@@ -75,6 +77,7 @@ class EditIndex:
         self._unknown = self._weigh(0, "")
         self._totals = [self._sum(words) for words in self._items]
         self._index_words()
+        self._sure_from = {False: 0.0, True: 0.0}
         self._sure_from = self._closest_items()
 
     def find(self, passage: Sequence[str]) -> list[EditMatch]:
@@ -86,8 +89,8 @@ class EditIndex:
         counted = Counter(passage)
         scores = ((number, self._score(number, counted)) for number in self._candidates(counted))
         matches = [
-            EditMatch(number, score, score > self._sure_from)
-            for number, score in scores
+            EditMatch(number, score, score > self._sure_from[has_new_words], has_new_words)
+            for number, (score, has_new_words) in scores
             if score >= THRESHOLD
         ]
         return sorted(matches, key=lambda match: (-match.score, match.item))
@@ -126,36 +129,46 @@ class EditIndex:
         fits = (shared >= self._needed) & (self._shortest <= length) & (length <= self._longest)
         return [int(number) for number in np.flatnonzero(fits)]
 
-    def _closest_items(self) -> float:
-        """Return the score that few items exceed with another item of the benchmark."""
-        self._sure_from = 0.0
+    def _closest_items(self) -> dict[bool, float]:
+        """Return the score that few items exceed with another item of the benchmark.
+
+        Items that have words of their own are counted apart from those without: the words of
+        a question are seldom all in another one.
+        """
         own = [words for words in self._items if words]
         sample = own[:: max(1, len(own) // _COMPARED_ITEMS)]
-        scores = sorted(map(self._closest, sample), reverse=True)
-        allowed = int(_ALIKE_SHARE * len(scores))
-        return min(1 - 1e-9, scores[allowed] + _MARGIN) if scores else 0.0
+        closest: dict[bool, list[float]] = {False: [], True: []}
+        for words in sample:
+            scores = {False: 0.0, True: 0.0}
+            for match in self.find(list(words.elements())):
+                if self._items[match.item] != words:
+                    new = match.has_new_words
+                    scores[new] = max(scores[new], match.score)
+            for new, score in scores.items():
+                closest[new].append(score)
+        allowed = int(_ALIKE_SHARE * len(sample))
+        return {
+            new: min(1 - 1e-9, sorted(scores, reverse=True)[allowed] + _MARGIN) if scores else 0.0
+            for new, scores in closest.items()
+        }
 
-    def _closest(self, words: Counter[str]) -> float:
-        """Return the highest score of an item with another one that is not equal to it."""
-        matches = self.find(list(words.elements()))
-        others = (match.score for match in matches if self._items[match.item] != words)
-        return next(others, 0.0)
-
-    def _score(self, number: int, passage: Counter[str]) -> float:
+    def _score(self, number: int, passage: Counter[str]) -> tuple[float, bool]:
+        """Return the score of an item, and whether the passage has words that it lacks."""
         item = self._items[number]
         rest = item - passage
         extra = [word for word in passage if word not in item]
         missing = self._sum(rest)
         new = sum(self._weights.get(word, self._unknown) for word in extra)
         if new - missing > (1 - THRESHOLD) * self._totals[number]:
-            return 0.0  # even if each missing word is only misspelled
-        differing = missing + new
+            return 0.0, True  # even if each missing word is only misspelled
+        differing, unknown = missing + new, len(extra)
         for word in extra:
             meant = next((other for other in rest if rest[other] and _alike(word, other)), None)
             if meant is not None:
                 rest[meant] -= 1
+                unknown -= 1
                 differing -= self._weights[meant] + self._weights.get(word, self._unknown)
-        return 1 - differing / self._totals[number]
+        return 1 - differing / self._totals[number], unknown > 0
 
     def _sum(self, words: Counter[str]) -> float:
         return sum(count * self._weights[word] for word, count in words.items())
