@@ -107,7 +107,7 @@ def _section(outcomes: dict[str, list[dict[str, Any]]], model: Path, rounds: int
             for name in CONTESTANTS
         ]
         pairs = zip(values["lm-eval"], values["Temper"], strict=True)
-        return [label, *shown, f"{median(theirs / ours for theirs, ours in pairs):.1f}×"]
+        return [label, *shown, f"{median(theirs / ours for theirs, ours in pairs):.2f}×"]
 
     rates = [
         row(
@@ -139,13 +139,14 @@ Accuracies and bits per byte of the two are compared in each measurement, and ar
 
 Items per second of CPU time in the model's requests, tokenizing included:
 
-{table(["", *CONTESTANTS, "Temper is faster"], rates)}
+{table(["", *CONTESTANTS, "Temper against lm-eval"], rates)}
 
 The suite of 8 tasks × {ITEMS_PER_TASK} items as a whole, from reading it to the results, with
 loading the model and, in Temper, intervals and the report. Imports ({imports[0]} and {imports[1]}
-s) are not counted. Wall times depend on what else the machine does:
+s) are not counted. Wall times depend on what else the machine does; its load was
+{os.getloadavg()[2]:.0f}, the contestant included:
 
-{table(["", *CONTESTANTS, "Temper is faster"], whole)}
+{table(["", *CONTESTANTS, "Temper against lm-eval"], whole)}
 """
 
 
