@@ -50,7 +50,7 @@ def plan_agreement(
 ) -> StageAgreement:
     """Return which registry lacks which change; versions with other files are left out.
 
-    Of two changes with the same time, the remote one wins. A version that was promoted to
+    Of two changes in the same second, the remote one wins, unless it is the push. A version that was promoted to
     production before another one was is archived, by whom the later one was promoted.
 
     Args:
@@ -64,8 +64,7 @@ def plan_agreement(
         if record.id in twins and not digest_differences(record, twins[record.id])
     ]
     final = {
-        record.id: max(remote.change, last_change(record), key=lambda change: change.time)
-        for record, remote in pairs
+        record.id: max(remote.change, last_change(record), key=_order) for record, remote in pairs
     }
     everywhere = {record.id: final.get(record.id, last_change(record)) for record in records}
     for record in records:
@@ -101,7 +100,12 @@ def _latest_production(
         for one in records
         if one.name == record.name and changes[one.id].stage == "production"
     ]
-    return max(promotions, key=lambda change: change.time, default=changes[record.id])
+    return max(promotions, key=_order, default=changes[record.id])
+
+
+def _order(change: StageChange) -> tuple[str, bool]:
+    """Return what orders changes: the time, and within a second a registration or push first."""
+    return change.time, change.stage != "none"
 
 
 def _in_order(updates: list[StageUpdate]) -> tuple[StageUpdate, ...]:

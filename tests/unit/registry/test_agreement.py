@@ -90,3 +90,13 @@ def test_other_names_other_files_and_versions_on_one_side_are_left_alone() -> No
         ],
     )
     assert plan.here == plan.there == ()
+
+
+def test_a_promotion_in_the_second_of_its_push_is_not_undone() -> None:
+    one = record(0, change("production", 1))
+    plan = plan_agreement([one], [remote(one, change("none", 1))])
+    assert not plan.here
+    assert [update.change.stage for update in plan.there] == ["production"]
+    # Of two real changes in one second the remote one wins.
+    plan = plan_agreement([one], [remote(one, change("archived", 1))])
+    assert [update.change.stage for update in plan.here] == ["archived"]
