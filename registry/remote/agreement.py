@@ -50,8 +50,9 @@ def plan_agreement(
 ) -> StageAgreement:
     """Return which registry lacks which change; versions with other files are left out.
 
-    Of two changes in the same second, the remote one wins, unless it is the push. A version that was promoted to
-    production before another one was is archived, by whom the later one was promoted.
+    Of two changes in the same second, the remote one wins, unless it is the push. A version that
+    was promoted to production before another one was is archived, by whom the later one was
+    promoted.
 
     Args:
         records: Versions in the local registry.
