@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -38,18 +39,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 READ = """
 import json, sys, torch
+from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
 assert __version__ == "4.51.3", __version__
-folder, texts, out = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(folder)
-texts = json.load(open(texts))
-ids = [tokenizer(text)["input_ids"] for text in texts]
-chat = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=True)
-model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").float().eval()
-with torch.no_grad():
-    logits = model(torch.arange(3, 203)[None] % model.config.vocab_size).logits
-torch.save({"logits": logits, "ids": ids, "chat": list(chat)}, out)
+texts = json.loads(Path(sys.argv[1]).read_text())
+for folder in map(Path, sys.argv[2:]):
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        ids = [tokenizer(text)["input_ids"] for text in texts]
+        chat = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}])
+        model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+        with torch.no_grad():
+            logits = model.float().eval()(torch.arange(3, 203)[None]).logits
+        read = {"logits": logits, "ids": ids, "chat": list(chat)}
+    except ValueError as error:
+        read = {"error": str(error)}
+    torch.save(read, folder.with_suffix(".pt"))
 """
+TEXTS = [text for _, text in docstrings()][:200]
+AS_SAVED, WRONG_BASE = "as saved", "as saved, with another tokenizer class"
 
 
 @pytest.fixture(scope="session")
@@ -86,50 +94,64 @@ def make(folder: Path, case: str) -> Path:
     return folder
 
 
-def read_by_transformers_4(packages: Path, folder: Path, texts: list[str]) -> dict[str, Any]:
-    out, listing = folder.parent / "read.pt", folder.parent / "texts.json"
-    listing.write_text(json.dumps(texts))
-    environment = {**os.environ, "PYTHONPATH": str(packages), "HF_HUB_OFFLINE": "1"}
+@pytest.fixture(scope="session")
+def read(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
+    """Return what Transformers 4 reads in each export, and in a folder that was not exported."""
+    root = tmp_path_factory.mktemp("transformers-4")
+    models = {case: make(root / f"model-{number}", case) for number, case in enumerate(CASES)}
+    folders = {case: root / f"out-{number}" for number, case in enumerate(CASES)}
+    for case, folder in folders.items():
+        transformers_4(models[case], folder)
+    saved = models["llama, positions of 3.1"]
+    changed = shutil.copytree(saved, root / "changed")
+    settings = json.loads((changed / "tokenizer_config.json").read_text())
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (changed / "tokenizer_config.json").write_text(json.dumps(settings))
+    models |= {AS_SAVED: saved, WRONG_BASE: saved}
+    folders |= {AS_SAVED: saved, WRONG_BASE: changed}
+    (root / "texts.json").write_text(json.dumps(TEXTS))
     done = subprocess.run(
-        [sys.executable, "-c", READ, str(folder), str(listing), str(out)],
-        env=environment, cwd=folder.parent, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", READ, str(root / "texts.json"), *map(str, folders.values())],
+        env={**os.environ, "PYTHONPATH": str(packages), "HF_HUB_OFFLINE": "1"},
+        cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(torch.load(out))
+    return {
+        case: Read(models[case], torch.load(folder.with_suffix(".pt")))
+        for case, folder in folders.items()
+    }
+
+
+class Read(NamedTuple):
+    """A model as it was saved, and what Transformers 4 reads."""
+
+    saved: Path
+    there: dict[str, Any]
+
+    def logits_here(self) -> torch.Tensor:
+        model = AutoModelForCausalLM.from_pretrained(self.saved, attn_implementation="eager")
+        with torch.no_grad():
+            logits: torch.Tensor = model.eval()(torch.arange(3, 203)[None]).logits
+        return logits
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_transformers_4_reads_the_same_model(case: str, tmp_path: Path, packages: Path) -> None:
-    folder = make(tmp_path / "model", case)
-    transformers_4(folder, tmp_path / "out")
-    texts = [text for _, text in docstrings()][:200]
-    there = read_by_transformers_4(packages, tmp_path / "out", texts)
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
-    with torch.no_grad():
-        here = model(torch.arange(3, 203)[None] % model.config.vocab_size).logits
-    torch.testing.assert_close(there["logits"], here, atol=2e-5, rtol=1e-4)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert there["ids"] == [tokenizer(text)["input_ids"] for text in texts]
+def test_transformers_4_reads_the_same_model(case: str, read: dict[str, Read]) -> None:
+    found = read[case]
+    assert "error" not in found.there, found.there["error"]
+    torch.testing.assert_close(found.there["logits"], found.logits_here(), atol=2e-5, rtol=1e-4)
+    tokenizer = AutoTokenizer.from_pretrained(found.saved)
+    assert found.there["ids"] == [tokenizer(text)["input_ids"] for text in TEXTS]
     chat = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}])
-    assert there["chat"] == list(chat["input_ids"])
+    assert found.there["chat"] == list(chat["input_ids"])
 
 
 @pytest.mark.slow
-def test_without_the_export_positions_are_wrong_or_nothing_is_read(
-    tmp_path: Path, packages: Path
-) -> None:
-    folder = make(tmp_path / "model", "llama, positions of 3.1")
-    with pytest.raises(AssertionError, match="TokenizersBackend"):
-        read_by_transformers_4(packages, folder, ["text"])
-    settings = folder / "tokenizer_config.json"
-    tokenizer = json.loads(settings.read_text())
-    settings.write_text(json.dumps({**tokenizer, "tokenizer_class": "PreTrainedTokenizerFast"}))
-    there = read_by_transformers_4(packages, folder, ["text"])
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
-    with torch.no_grad():
-        here = model(torch.arange(3, 203)[None]).logits
-    assert (there["logits"] - here).abs().max() > 0.1
+def test_without_the_export_nothing_is_read_or_positions_are_wrong(read: dict[str, Read]) -> None:
+    assert "TokenizersBackend" in read[AS_SAVED].there["error"]
+    wrong = read[WRONG_BASE]
+    assert (wrong.there["logits"] - wrong.logits_here()).abs().max() > 0.1
 
 
 def test_settings_that_transformers_4_reads(tmp_path: Path) -> None:
