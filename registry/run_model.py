@@ -24,6 +24,8 @@ from training.export.model_archive import sha256_of_file
 from training.models.weights_digest import weights_digest
 from training.run_folder import RunFolder
 
+TRANSFORMERS_4 = "transformers-4"
+"""Form that Amazon Bedrock imports, which `temper export --format transformers-4` writes."""
 _EVIDENCE = ("job.yaml", "manifest.json", "evaluation.json", "plan.json", "model/README.md")
 _CODE = ("temper", "commit", "python", "packages")
 
@@ -118,6 +120,9 @@ def _form_folders(run: RunFolder) -> dict[str, Path]:
     folders = {"adapter" if is_adapter else "safetensors": run.model}
     if run.merged.is_dir():
         folders["safetensors-merged" if not is_adapter else "safetensors"] = run.merged
+    former = run.path / "export" / TRANSFORMERS_4
+    if any(former.glob("*.safetensors")):
+        folders[TRANSFORMERS_4] = former
     for path in sorted((run.path / "export").glob("*.gguf")):
         folders["gguf" if "gguf" not in folders else path.stem] = path
     return folders

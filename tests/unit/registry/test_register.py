@@ -44,6 +44,17 @@ def test_a_record_holds_digests_metrics_and_origin(tmp_path: Path) -> None:
     assert record_from_json(record.to_json()) == record
 
 
+def test_an_export_for_transformers_4_is_a_form_of_its_own(tmp_path: Path) -> None:
+    run = evaluated_run(tmp_path)
+    (run / "export" / "transformers-4").mkdir(parents=True)
+    (run / "export" / "other").mkdir()
+    for folder in ("transformers-4", "other"):
+        (run / "export" / folder / "model.safetensors").write_bytes(folder.encode())
+    forms = register(tmp_path, run).forms
+    assert set(forms) == {"safetensors", "transformers-4"}
+    assert set(forms["transformers-4"]) == {"model.safetensors"}
+
+
 def test_a_stage_has_the_name_of_its_pipeline(tmp_path: Path) -> None:
     run = evaluated_run(tmp_path)
     stage = tmp_path / "runs" / "life" / "20260301-110000" / "stages" / "01-teach"
