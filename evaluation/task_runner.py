@@ -86,7 +86,7 @@ def _run_multiple_choice(
             nats.append(None)
             continue
         values = [score.nats for score in known]
-        # As in lm-eval, a choice's length excludes the delimiter.
+        # Like lm-eval, count the characters of a choice without its delimiter.
         lengths = [max(1, len(choice) - delimiter) for choice in item.choices]
         best = int(np.argmax(values))
         best_normalized = int(np.argmax(np.array(values) / lengths))

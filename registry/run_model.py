@@ -21,11 +21,10 @@ from registry.evidence import (
 from registry.record import FileDigest, Provenance
 from training.export.checksums import CHECKSUMS, checksums_of, differences_from, read_checksums
 from training.export.model_archive import sha256_of_file
+from training.export.transformers_4 import FORMAT as TRANSFORMERS_4
 from training.models.weights_digest import weights_digest
 from training.run_folder import RunFolder
 
-TRANSFORMERS_4 = "transformers-4"
-"""Form that Amazon Bedrock imports, which `temper export --format transformers-4` writes."""
 _EVIDENCE = ("job.yaml", "manifest.json", "evaluation.json", "plan.json", "model/README.md")
 _CODE = ("temper", "commit", "python", "packages")
 

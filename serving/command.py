@@ -57,7 +57,6 @@ def run_server(options: ServeOptions) -> int:
         ModelError: The model cannot be loaded.
     """
     adapters = check_options(options)
-    _require_packages()
     from serving.http.server import bind, serve
 
     listener = bind(options.host, options.port)
@@ -123,9 +122,3 @@ def _is_loopback(host: str) -> bool:
         return host == _LOCAL or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _require_packages() -> None:
-    """Import the server's packages before anything heavy is loaded."""
-    import starlette  # noqa: F401
-    import uvicorn  # noqa: F401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,6 +116,19 @@ class Findings:
         reason = "each item is one question there"
         self.omit(f"tasks.{index}.follow_ups", f"the conversations of {task.name}", reason)
         return False
+
+    def generation_tasks(self, suite: Suite) -> Iterator[tuple[int, GenerationTask]]:
+        """Yield number and section of each task that asks one question; record the others.
+
+        Args:
+            suite: The suite.
+        """
+        for index, task in enumerate(suite.tasks):
+            if not isinstance(task, GenerationTask):
+                reason = "it asks for answers, and does not compute likelihoods"
+                self.omit(f"tasks.{index}", f"{task.kind} {task.name}", reason)
+            elif self.asks_once(index, task):
+                yield index, task
 
     def note(self, text: str) -> None:
         """Record a difference, once."""

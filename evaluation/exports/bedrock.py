@@ -72,13 +72,7 @@ def export_bedrock(suite: Suite, items: Items, options: ExportOptions) -> Export
     answers = None if options.answers is None else read_answers(options.answers, suite, items)
     datasets: list[BedrockDataset] = []
     files: dict[str, str] = {}
-    for index, task in enumerate(suite.tasks):
-        if not isinstance(task, GenerationTask):
-            reason = "it asks for answers, and does not compute likelihoods"
-            findings.omit(f"tasks.{index}", f"{task.kind} {task.name}", reason)
-            continue
-        if not findings.asks_once(index, task):
-            continue
+    for index, task in findings.generation_tasks(suite):
         metrics = _metrics(index, task, suite, answers, findings)
         if not metrics:
             continue

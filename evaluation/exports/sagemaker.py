@@ -81,13 +81,7 @@ def export_sagemaker(suite: Suite, items: Items, options: ExportOptions) -> Expo
     scored: dict[str, dict[str, Any]] = {}
     judged: list[JudgedTask] = []
     tasks: list[GenerationTask] = []
-    for index, task in enumerate(suite.tasks):
-        if not isinstance(task, GenerationTask):
-            reason = "it asks for answers, and does not compute likelihoods"
-            findings.omit(f"tasks.{index}", f"{task.kind} {task.name}", reason)
-            continue
-        if not findings.asks_once(index, task):
-            continue
+    for index, task in findings.generation_tasks(suite):
         rows = items[task.name]
         sections, ratings = _scores(index, task, rows, findings)
         if not sections and not ratings:

@@ -99,8 +99,4 @@ class BedrockProtocol:
         if exceeds_context(response):
             return JudgeReply("", too_long=True)
         response.raise_for_status()
-        reply = parse_converse(response.json())
-        answer = EndpointAnswer(reply.text, reply.input_tokens or None)
-        return JudgeReply(
-            answer.to_text(), reply.input_tokens, reply.output_tokens, truncated=reply.truncated
-        )
+        return EndpointAnswer.as_reply(parse_converse(response.json()))

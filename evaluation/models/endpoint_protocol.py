@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypedDict
 
 import httpx2
@@ -51,6 +51,12 @@ class EndpointAnswer:
     def to_text(self) -> str:
         """Return what is cached."""
         return json.dumps([self.text, self.prompt_tokens], ensure_ascii=False)
+
+    @classmethod
+    def as_reply(cls, reply: JudgeReply) -> JudgeReply:
+        """Return a reply whose text is what is cached of the answer."""
+        answer = cls(reply.text, reply.input_tokens or None)
+        return replace(reply, text=answer.to_text())
 
     @classmethod
     def from_text(cls, text: str) -> EndpointAnswer:

@@ -116,11 +116,8 @@ class OpenAiProtocol:
         response.raise_for_status()
         if request["body"].get("echo"):
             return _echo_reply(response, request["body"]["prompt"])
-        reply = (parse_response if request["path"] == CHAT else _completion_reply)(response)
-        answer = EndpointAnswer(reply.text, reply.input_tokens or None)
-        return JudgeReply(
-            answer.to_text(), reply.input_tokens, reply.output_tokens, truncated=reply.truncated
-        )
+        parse = parse_response if request["path"] == CHAT else _completion_reply
+        return EndpointAnswer.as_reply(parse(response))
 
     def probe(self, client: httpx2.Client, request: EndpointRequest) -> JudgeReply:
         """Perform a call for log-probabilities; what is wrong with them is in the reply.

@@ -1,7 +1,6 @@
 """Check of a model folder against what Amazon Bedrock imports, before anything is uploaded.
 
-The rules are those of the Bedrock User Guide, "Use Custom model import to import a customized
-open-source model into Amazon Bedrock" and "Invoke your imported model", as read in November 2026.
+The rules, with their source, are in `catalog/bedrock_import.py`.
 """
 
 from __future__ import annotations
@@ -11,36 +10,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from catalog.bedrock_import import (
+    FAMILIES,
+    LLAMA3_ROPE,
+    MAX_CONTEXT,
+    MAX_MULTIMODAL_GB,
+    MAX_TEXT_GB,
+    MULTIMODAL,
+    NO_CONVERSE,
+    ONLY_IN,
+    REGIONS,
+    TOKENIZERS,
+    TRANSFORMERS,
+)
 from launch.aws.safetensors_header import TensorHeader, read_headers
 from training.console import say
 
-REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-central-1")
-FAMILIES = (
-    *("mistral", "mixtral", "t5", "llama", "mllama", "gpt_bigcode", "gpt_oss"),
-    *("qwen2", "qwen2_vl", "qwen2_5_vl", "qwen3", "qwen3_moe"),
-)
-"""`model_type` of the architectures that are imported."""
-TOKENIZERS = tuple(
-    f"{name}{suffix}"
-    for name in (
-        *("T5Tokenizer", "LlamaTokenizer", "CodeLlamaTokenizer", "GPT2Tokenizer"),
-        *("GPTNeoXTokenizer", "PreTrainedTokenizer", "Qwen2Tokenizer"),
-    )
-    for suffix in ("", "Fast")
-)
-TRANSFORMERS = "4.51.3"
-"""Version of Transformers that reads the model."""
-_ONLY_IN = {"gpt_oss": ("us-east-1",)}
-_NO_CONVERSE = ("qwen2_vl", "qwen2_5_vl", "qwen3", "qwen3_moe", "gpt_oss")
-_MULTIMODAL = ("mllama", "qwen2_vl", "qwen2_5_vl")
 _DTYPES = ("F32", "F16", "BF16")
-_MAX_TEXT_GB, _MAX_MULTIMODAL_GB = 200, 100
-_MAX_CONTEXT = 128 * 1024
-_LLAMA3_ROPE = {
-    "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
-    "original_max_position_embeddings": 8192,
-}  # fmt: skip
-"""Values with which Bedrock replaces a Llama's `rope_scaling`."""
 _FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
 _EXPORT = "Export it: temper export RUN --format transformers-4"
 
@@ -88,13 +74,11 @@ def check_import(folder: Path, region: str) -> Iterator[ImportFinding]:
 def converse_supported(family: str, *, template: bool) -> bool:
     """Return whether the Converse operations take an imported model.
 
-    The guide names Qwen2.5, whose `model_type` is that of Qwen2: both count as without.
-
     Args:
         family: `model_type` of the model.
         template: Whether the tokenizer has a chat template.
     """
-    return template and family not in (*_NO_CONVERSE, "qwen2")
+    return template and family not in NO_CONVERSE
 
 
 def chat_template(folder: Path) -> bool:
@@ -106,17 +90,17 @@ def chat_template(folder: Path) -> bool:
 def _architecture(config: Mapping[str, Any], family: str, region: str) -> Iterator[ImportFinding]:
     if family not in FAMILIES:
         yield _refused(f"the architecture {family!r} is not imported, but {', '.join(FAMILIES)}")
-    elif region not in _ONLY_IN.get(family, (region,)):
-        yield _refused(f"{family} is imported in {', '.join(_ONLY_IN[family])} only")
+    elif region not in ONLY_IN.get(family, (region,)):
+        yield _refused(f"{family} is imported in {', '.join(ONLY_IN[family])} only")
     names = config.get("architectures") or []
     if family.startswith("qwen3") and not all(name.endswith("ForCausalLM") for name in names):
         yield _refused(f"of Qwen3 only causal language models are imported, not {names}")
     if config.get("quantization_config"):
         yield _refused("its weights are quantized. Export the model without quantization")
     context = int(config.get("max_position_embeddings") or 0)
-    if context > _MAX_CONTEXT:
-        yield _refused(f"its context of {context} tokens is longer than {_MAX_CONTEXT}")
-    elif context == _MAX_CONTEXT:
+    if context > MAX_CONTEXT:
+        yield _refused(f"its context of {context} tokens is longer than {MAX_CONTEXT}")
+    elif context == MAX_CONTEXT:
         text = f"its context is {context} tokens, and the guide asks for less than 128K"
         yield ImportFinding(False, f"{text}; Llama 3.1 with this value is listed as supported")
 
@@ -131,7 +115,7 @@ def _settings(config: Mapping[str, Any], family: str) -> Iterator[ImportFinding]
     if family == "llama" and rope.get("rope_type") == "llama3":
         changed = {
             key: (rope.get(key), value)
-            for key, value in _LLAMA3_ROPE.items()
+            for key, value in LLAMA3_ROPE.items()
             if rope.get(key) != value
         }
         for key, (ours, theirs) in changed.items():
@@ -155,7 +139,7 @@ def _weights(folder: Path, family: str) -> Iterator[ImportFinding]:
     if kinds:
         yield _refused(f"weights have the dtypes {', '.join(kinds)}, not {', '.join(_DTYPES)}")
     size = sum(tensor.size_bytes for tensor in tensors) / 1e9
-    limit = _MAX_MULTIMODAL_GB if family in _MULTIMODAL else _MAX_TEXT_GB
+    limit = MAX_MULTIMODAL_GB if family in MULTIMODAL else MAX_TEXT_GB
     if size >= limit:
         yield _refused(f"its weights have {size:.0f} GB, and must have less than {limit}")
     if _all_fp32(tensors) and size > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from catalog.bedrock_import import UNIT_STORAGE_USD, UNIT_USD_PER_MINUTE
 from catalog.prices import Price, price
 from planning.document import Range
 from planning.serving.placement import Placement
@@ -11,11 +12,6 @@ from planning.serving.speed import ServingSpeed
 
 LOADS = (0.1, 0.5, 1.0)
 HOURS_PER_MONTH = 730.0
-UNIT_USD_PER_MINUTE = Range(0.0572, 0.0785)
-"""Price of one Custom Model Unit of Bedrock in US Regions. Public reports of 2025 and 2026 name
-both; the price of a model's `customModelUnitsVersion` is on Bedrock's pricing page."""
-UNIT_STORAGE_USD = 1.95
-"""Monthly storage of a model per Custom Model Unit, from the same reports."""
 
 
 @dataclass(frozen=True)

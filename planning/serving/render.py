@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from catalog.bedrock_import import FAMILIES, UNIT_STORAGE_USD, UNIT_USD_PER_MINUTE
 from planning.document import Range
 from planning.model_shape import ModelShape
 from planning.serving.cost import (
     HOURS_PER_MONTH,
-    UNIT_STORAGE_USD,
-    UNIT_USD_PER_MINUTE,
     active_hour_usd,
     break_even_hours,
 )
@@ -17,8 +16,6 @@ from planning.serving.options import ServingOption, cheapest_tokens
 from planning.serving.workload import ServingWorkload
 
 _SHOWN = 8
-_IMPORTED = ("llama", "mistral", "mixtral", "qwen2", "qwen3", "gpt_bigcode", "gpt_oss")
-"""Decoders among the families of "Import a customized model" in the Bedrock User Guide."""
 
 
 def plan_lines(
@@ -114,7 +111,7 @@ def import_lines(shape: ModelShape, units: int, options: Sequence[ServingOption]
         units: Custom Model Units of a copy of the model; Bedrock tells them after the import.
         options: Endpoints, the best first.
     """
-    if shape.family not in _IMPORTED:
+    if shape.family not in FAMILIES:
         yield f"Bedrock imports no {shape.family} models"
         return
     even = break_even_hours(options[0].hourly_usd, units)

@@ -19,7 +19,7 @@ from typing import Any
 from datatrove.executor import LocalPipelineExecutor
 from loguru import logger
 
-from preparation.executors.task_runner import Progress, TaskRunner, completed
+from preparation.executors.task_runner import TaskRunner
 from training.errors import CrashError
 
 WORKERS_LOCK = "workers.lock"
@@ -58,31 +58,23 @@ class LocalTasks(TaskRunner):
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def run(
-        self, pipeline: Any, tasks: int, mine: range, logging_dir: Any, progress: Progress
-    ) -> None:
-        """Run the tasks of a pass that are not completed.
+    def run_ranks(
+        self, pipeline: Any, settings: dict[str, Any], ranks: list[int]
+    ) -> Iterator[object]:
+        """Run tasks of a pass, and yield once for each that is completed.
 
         Args:
             pipeline: datatrove's steps.
-            tasks: Number of all tasks.
-            mine: Tasks of this node.
-            logging_dir: datatrove's `DataFolder` of logs and of the marks of completed tasks.
-            progress: Called with the number of completed tasks and of all.
+            settings: Settings of datatrove's executor.
+            ranks: Numbers of the tasks.
 
         Raises:
             CrashError: A worker died.
         """
-        settings = {"tasks": tasks, "workers": 1, "logging_dir": logging_dir}
-        finished = completed(logging_dir)
-        ranks = [rank for rank in mine if rank not in finished]
-        done = tasks - len(ranks)
-        progress(done, tasks)
-        if self._workers == 1 or len(ranks) <= 1:
+        if self._workers == 1 or len(ranks) == 1:
             for rank in ranks:
                 run_task(pipeline, settings, rank)
-                done += 1
-                progress(done, tasks)
+                yield rank
             return
         if self._pool is None:
             self._pool = _pool(self._workers, self._lock)
@@ -90,9 +82,7 @@ class LocalTasks(TaskRunner):
             with one_thread():  # `submit` starts the workers.
                 running = [self._pool.submit(run_task, pipeline, settings, rank) for rank in ranks]
             for future in as_completed(running):
-                future.result()
-                done += 1
-                progress(done, tasks)
+                yield future.result()
         except BrokenProcessPool:
             raise CrashError(
                 "a worker died without a message, most often because memory ran out. The same "

@@ -23,7 +23,7 @@ from loguru import logger
 
 from preparation.executors.local import hold_lock, run_task
 from preparation.executors.ray_cluster import ray_cluster
-from preparation.executors.task_runner import Progress, TaskRunner, completed
+from preparation.executors.task_runner import TaskRunner, completed
 from preparation.plan import code_version
 from training.errors import CrashError, RunError
 
@@ -96,32 +96,21 @@ class RayTasks(TaskRunner):
         """Leave the cluster, which ends the workers; stop it if it was started for this."""
         self._context.close()
 
-    def run(
-        self, pipeline: Any, tasks: int, mine: range, logging_dir: Any, progress: Progress
-    ) -> None:
-        """Run the tasks of a pass that are not completed.
+    def run_ranks(
+        self, pipeline: Any, settings: dict[str, Any], ranks: list[int]
+    ) -> Iterator[object]:
+        """Run tasks of a pass, and yield once for each that is completed.
 
         Args:
             pipeline: datatrove's steps.
-            tasks: Number of all tasks.
-            mine: Tasks of this node.
-            logging_dir: datatrove's `DataFolder` of logs and of the marks of completed tasks.
-            progress: Called with the number of completed tasks and of all.
+            settings: Settings of datatrove's executor.
+            ranks: Numbers of the tasks.
         """
-        finished = completed(logging_dir)
-        ranks = [rank for rank in mine if rank not in finished]
-        done = tasks - len(ranks)
-        progress(done, tasks)
-        if not ranks:
-            return
-        work = {"tasks": tasks, "workers": 1, "logging_dir": logging_dir}
-        shared = self._ray.put((self._settings, pipeline, work))
-        for _ in self._run_ranks(shared, ranks):
-            done += 1
-            progress(done, tasks)
-        self._check_visible(logging_dir, ranks)
+        shared = self._ray.put((self._settings, pipeline, settings))
+        yield from self._completed_ranks(shared, ranks)
+        self._check_visible(settings["logging_dir"], ranks)
 
-    def _run_ranks(self, shared: Any, ranks: list[int]) -> Iterator[int]:
+    def _completed_ranks(self, shared: Any, ranks: list[int]) -> Iterator[int]:
         """Yield the ranks as they end; begin those again whose worker or machine died.
 
         Raises:

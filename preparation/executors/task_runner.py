@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -22,7 +22,6 @@ class TaskRunner(ABC):
     def __exit__(self, *_: object) -> None:
         """End the processes that run tasks."""
 
-    @abstractmethod
     def run(
         self, pipeline: Any, tasks: int, mine: range, logging_dir: Any, progress: Progress
     ) -> None:
@@ -34,6 +33,29 @@ class TaskRunner(ABC):
             mine: Tasks of this node.
             logging_dir: datatrove's `DataFolder` of logs and of the marks of completed tasks.
             progress: Called with the number of completed tasks and of all.
+
+        Raises:
+            CrashError: A worker died.
+        """
+        finished = completed(logging_dir)
+        ranks = [rank for rank in mine if rank not in finished]
+        done = tasks - len(ranks)
+        progress(done, tasks)
+        settings = {"tasks": tasks, "workers": 1, "logging_dir": logging_dir}
+        for _ in self.run_ranks(pipeline, settings, ranks) if ranks else ():
+            done += 1
+            progress(done, tasks)
+
+    @abstractmethod
+    def run_ranks(
+        self, pipeline: Any, settings: dict[str, Any], ranks: list[int]
+    ) -> Iterator[object]:
+        """Run tasks of a pass, and yield once for each that is completed.
+
+        Args:
+            pipeline: datatrove's steps.
+            settings: Settings of datatrove's executor.
+            ranks: Numbers of the tasks.
 
         Raises:
             CrashError: A worker died.

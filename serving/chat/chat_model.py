@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from serving.engine.engine import Engine, EngineLimits
@@ -63,8 +63,8 @@ class ChatModel:
 
     def answer(
         self, messages: list[Message], settings: ChatSettings, draw: int = 0
-    ) -> Iterator[str]:
-        """Yield the answer to a conversation in parts; a closed iterator ends the work.
+    ) -> Generator[str, None, None]:
+        """Yield the answer to a conversation in parts; a closed generator ends the work.
 
         Args:
             messages: The conversation.

@@ -92,7 +92,7 @@ class ChatTerminal:
         parts: list[str] = []
         try:
             answer = model.answer(self.conversation.messages, self._settings, draw)
-            with closing(answer):  # type: ignore[type-var]  # it is a generator
+            with closing(answer):
                 for part in answer:
                     parts.append(part)
                     self._write(part)

@@ -81,6 +81,7 @@ def build_app(served: ServedModel, service: AnswerService, api_key: str | None) 
         service.engine.stop()
 
     handlers = {RequestError: _known, HTTPException: _http, Exception: _unexpected}
+    # Starlette's type asks that each handler takes any exception; it calls each with its own.
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]
 
 

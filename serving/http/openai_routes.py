@@ -149,7 +149,9 @@ class _StreamedAnswer:
     head: dict[str, Any]
     usage: bool
 
-    async def events(self, first: NumberedPart, parts: Stream) -> AsyncIterator[dict[str, Any]]:
+    async def events(
+        self, first: NumberedPart, parts: Stream
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events.
 
         Args:

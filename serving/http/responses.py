@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -72,12 +72,12 @@ class EventStream(Response):
     """Server-sent events, which end when the client closes the connection.
 
     Args:
-        events: Objects to send; the iterator is closed in any case.
+        events: Objects to send; the generator is closed in any case.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[Mapping[str, Any]]):
+    def __init__(self, events: AsyncGenerator[Mapping[str, Any], None]):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
@@ -101,7 +101,7 @@ class EventStream(Response):
         except RequestError as error:
             await _send_event(send, _json(error_body(error)))
         finally:
-            await self._events.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await self._events.aclose()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from temper.cli.extras import require
 from temper.cli.registry import DEFAULT_REGISTRY, RegistryOption
 
 
@@ -44,6 +45,8 @@ def _serve(
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Serve a model by OpenAI's protocol on this machine."""
+    require("train")
+    require("serve")
     from serving.command import ServeOptions, run_server
 
     return run_server(
@@ -81,6 +84,7 @@ def _chat(
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Chat with a model in the terminal, or with two."""
+    require("train")
     from serving.chat.command import ChatOptions, run_chat
 
     return run_chat(

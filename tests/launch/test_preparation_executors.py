@@ -159,7 +159,7 @@ def _s3(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
             region_name="us-east-1",
             **{name.lower(): value for name, value in keys.items()},
         )
-        # Of its own: all emulated servers of a process share their buckets.
+        # A bucket per test: all emulated servers of a process share their buckets.
         client.create_bucket(Bucket="executors")
         job = _job(folder, document, "s3://executors/sets")
         _end(_start(job, AWS_ENDPOINT_URL=url, AWS_REGION="us-east-1", **keys))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import orjson
 import psutil
@@ -71,7 +72,8 @@ def cluster(path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER, f"/tmp/temper-test-ray-{os.getpid()}"],
+        # Not in pytest's folder: the path of a Unix socket has at most 107 characters.
+        [sys.executable, "-c", CLUSTER, f"{gettempdir()}/temper-test-ray-{os.getpid()}"],
         env=os.environ | own,
         cwd=place,
         stdin=subprocess.PIPE,

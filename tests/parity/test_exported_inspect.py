@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from evaluation.items import Item, read_items
 from evaluation.scores.base import AnsweredItem, ScoreContext, build_score
 from temper.cli import main
 from tests.factories import write_jsonl
+from tests.installed_packages import installed_environment
 
 PACKAGE = "inspect-ai==0.3.285"
 _ROWS = [
@@ -65,20 +65,7 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def python() -> Path:
     """Interpreter of an environment that has inspect-ai."""
-    environment = Path.home() / ".cache/temper/tests" / PACKAGE
-    interpreter = environment / "bin/python"
-    if not interpreter.is_file():
-        building = environment.with_name(f".{os.getpid()}-{PACKAGE}")
-        for command in (
-            [sys.executable, "-m", "venv", "--without-pip", str(building)],
-            [sys.executable, "-m", "uv", "pip", "install", "--python",
-             str(building / "bin/python"), PACKAGE],
-        ):  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"{PACKAGE} cannot be installed: {done.stderr.strip()[-300:]}")
-        building.rename(environment)
-    return interpreter
+    return installed_environment(PACKAGE)
 
 
 def run_inspect(python: Path, folder: Path, out: Path) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jinja2 import Template
+
+from tests.installed_packages import installed_packages
 
 PACKAGE = "sagemaker-train==1.27.0"
 GOLDEN = Path(__file__).parents[1] / "unit/evaluation/exports/golden/sagemaker/create-pipeline.json"
@@ -39,16 +38,7 @@ _NAMES = {
 @pytest.fixture(scope="module")
 def templates() -> Any:
     """Module of the SDK with the templates of its pipelines; it imports nothing."""
-    packages = Path.home() / ".cache/temper/tests" / PACKAGE
-    if not packages.is_dir():
-        target = packages.with_name(f".{os.getpid()}-{PACKAGE}")
-        command = [sys.executable, "-m", "uv", "pip", "install", "--no-deps", PACKAGE]
-        done = subprocess.run(
-            [*command, "--target", str(target)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"{PACKAGE} cannot be installed: {done.stderr.strip()[-300:]}")
-        target.rename(packages)
+    packages = installed_packages(PACKAGE)
     path = packages / "sagemaker/train/evaluate/pipeline_templates.py"
     spec = importlib.util.spec_from_file_location("pipeline_templates", path)
     assert spec is not None and spec.loader is not None

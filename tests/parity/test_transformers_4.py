@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests.factories import docstrings
+from tests.installed_packages import installed_packages
 from tests.parity.test_gguf import byte_level
 from training.errors import ModelError
 from training.export.formats import transformers_4
@@ -63,17 +64,7 @@ AS_SAVED, WRONG_BASE = "as saved", "as saved, with another tokenizer class"
 @pytest.fixture(scope="session")
 def packages() -> Path:
     """Return the folder of Transformers 4; skips if it cannot be installed."""
-    folder = Path.home() / ".cache/temper/tests" / PACKAGES[0]
-    if not folder.is_dir():
-        target = folder.with_name(f".{os.getpid()}-{folder.name}")
-        install = [sys.executable, "-m", "uv", "pip", "install", "--no-deps", "--target"]
-        done = subprocess.run(
-            [*install, str(target), *PACKAGES], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"{PACKAGES[0]} cannot be installed: {done.stderr.strip()[-300:]}")
-        target.rename(folder)
-    return folder
+    return installed_packages(*PACKAGES)
 
 
 def make(folder: Path, case: str) -> Path:
@@ -158,6 +149,8 @@ def test_settings_that_transformers_4_reads(tmp_path: Path) -> None:
     folder = make(tmp_path / "model", "llama, positions of 3.1")
     said = transformers_4(folder, tmp_path / "out", dtype="bf16")
     assert "settings for Transformers 4.51.3, with the same logits" in said
+    assert list(json.loads((tmp_path / "export.json").read_text())) == ["out"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "out", "export.json"}
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["rope_theta"] == 500_000.0 and config["torch_dtype"] == "bfloat16"
     assert config["rope_scaling"]["factor"] == 8.0 and "rope_theta" not in config["rope_scaling"]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import yaml
 
+from catalog.bedrock_import import TRANSFORMERS
 from training.errors import GuardError, ModelError
 from training.export.adapter_precision import write_cast_adapter
 from training.export.adapter_svd import Reduction, write_reduced
@@ -26,6 +27,7 @@ from training.export.held_out_loss import (
     loss_of,
     quantization_loss,
     record_figures,
+    recorded_figures,
 )
 from training.export.merged_folder import (
     ADAPTER_FILES,
@@ -35,7 +37,8 @@ from training.export.merged_folder import (
     without_adapter,
 )
 from training.export.model_archive import pack
-from training.export.transformers_4 import VERSION, write_transformers_4
+from training.export.transformers_4 import FORMAT as TRANSFORMERS_4
+from training.export.transformers_4 import write_transformers_4
 from training.export.verify import logits_of, logits_with, run_model, verification_ids
 from training.models.added_tokens import vocabulary_size
 from training.models.merge import is_adapter
@@ -72,7 +75,8 @@ def transformers_4(
         ModelError: The adapter cannot be merged, or the model has no form in Transformers 4.
         GuardError: The export differs from the trained model.
     """
-    folder = target.with_name(f".{target.name}-contents")
+    contents = target.with_name(f".{target.name}-contents")
+    folder = contents / target.name
     try:
         verified = merged_folder(model, folder, base_model=base_model, dtype=dtype)
         ids = verification_ids(model, vocabulary_size(folder))
@@ -82,9 +86,11 @@ def transformers_4(
             raise GuardError("the settings for Transformers 4 are those of another model")
         with atomic_output(target) as output:
             folder.rename(output)
+        if figures := recorded_figures(folder):
+            record_figures(target, figures)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return f"{verified}; settings for Transformers {VERSION}, with the same logits"
+        shutil.rmtree(contents, ignore_errors=True)
+    return f"{verified}; settings for Transformers {TRANSFORMERS}, with the same logits"
 
 
 def adapter_folder(
@@ -322,6 +328,6 @@ FORMATS: dict[str, ExportFormat] = {
     "archive-apart": ExportFormat("model.tar.gz", archive_apart),
     "bitsandbytes-8bit": ExportFormat("bitsandbytes-8bit", bitsandbytes_folder),
     "gguf": ExportFormat("model.gguf", gguf, ("outtype",)),
-    "transformers-4": ExportFormat("transformers-4", transformers_4, ("dtype",)),
+    TRANSFORMERS_4: ExportFormat(TRANSFORMERS_4, transformers_4, ("dtype",)),
 }
 """Formats by their name on the command line."""

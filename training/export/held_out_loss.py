@@ -19,6 +19,7 @@ from training.data.storage.table import RowTable
 from training.data.tokenization.token_rows import IGNORE
 from training.errors import TemperError
 
+_FIGURES = "export.json"
 _MAX_TOKENS = 2048
 """Tokens of one batch with padding: its logits take 4 bytes per token and vocabulary entry."""
 
@@ -126,6 +127,18 @@ def record_figures(target: Path, figures: dict[str, Any]) -> None:
         target: The exported file or folder.
         figures: What was measured.
     """
-    path = target.parent / "export.json"
-    document = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**document, target.name: figures}, indent=1) + "\n")
+    document = {**_all_figures(target), target.name: figures}
+    (target.parent / _FIGURES).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def recorded_figures(target: Path) -> dict[str, Any]:
+    """Return the recorded figures of an export; empty without."""
+    figures: dict[str, Any] = _all_figures(target).get(target.name, {})
+    return figures
+
+
+def _all_figures(target: Path) -> dict[str, Any]:
+    """Return the figures of all exports in the folder that holds one, by their names."""
+    path = target.parent / _FIGURES
+    document: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return document

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catalog.bedrock_import import TRANSFORMERS
 from training.errors import ModelError
 from training.export.checksums import CHECKSUMS, write_checksums
 
-VERSION = "4.51.3"
+FORMAT = "transformers-4"
+"""Name of the export and of its folder."""
 FAMILIES = ("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe")
 """Families whose exports the tests compare with Transformers 4.51.3."""
 _RENAMED = {"dtype": "torch_dtype"}
@@ -67,7 +69,7 @@ def legacy_config(config: Mapping[str, Any]) -> dict[str, Any]:
     rope = legacy.pop("rope_parameters", None)
     if rope is not None:
         legacy |= _legacy_rope(rope)
-    legacy["transformers_version"] = VERSION
+    legacy["transformers_version"] = TRANSFORMERS
     return legacy
 
 

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from training.data.schema.rows import Message
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
 from training.judges.reply_cache import JudgeReply
 from training.models.generate import sample, uniforms
-from training.models.locate import explain_missing
-from training.models.merge import is_adapter, merged
+from training.models.inference import load_for_inference
 from training.models.zero_exempt import zero3_disabled
 
 Prompt = str | list[Message]
@@ -59,20 +58,9 @@ class LocalGenerator:
         Raises:
             ModelError: The model does not exist or cannot be read.
         """
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            # Under ZeRO 3, Transformers would shard every model that it loads, including this one.
-            with zero3_disabled():
-                if is_adapter(source):
-                    model = merged(source, dtype=dtype)
-                else:
-                    model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(explain_missing("model", source, error)) from error
-        model.to(device).eval().requires_grad_(False)
+        # Under ZeRO 3, Transformers would shard every model that it loads, including this one.
+        with zero3_disabled():
+            model, tokenizer = load_for_inference(source, source, device)
         rows = RowTokenizer.from_tokenizer(
             tokenizer, chat_template=chat_template, want="prompt", max_length=_NO_LENGTH_LIMIT
         )

@@ -1,4 +1,4 @@
-"""Loading of a model that answers: for evaluations and for serving, in the same way."""
+"""Loading of a model that answers: for judges, evaluations and serving, in the same way."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ LOCAL = (
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
     "plan-serving": (ENGINEER, _READ_MODEL),
-    # Of models behind an endpoint, those that are imported into the environment's own Bedrock.
+    # An evaluated model may be one that was imported into Bedrock in the same account.
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, _SUBMIT),

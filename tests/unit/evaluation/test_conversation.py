@@ -48,7 +48,7 @@ class Echo:
         return [
             TooLong("too long")
             if len(prompt) > self._most
-            else GeneratedAnswers((f"answer to {prompt[-1]['content']}",), (False,))  # type: ignore[index]
+            else GeneratedAnswers((f"answer to {prompt[-1]['content']}",), (False,))
             for prompt in prompts
         ]
 
@@ -62,7 +62,7 @@ def test_each_message_follows_the_answer_to_the_one_before_it() -> None:
     prompts, outcomes = converse([item("a", "b", "c"), item("x"), item("y", "z")], model, SETTINGS)
     texts = [outcome.texts[0] for outcome in outcomes if isinstance(outcome, GeneratedAnswers)]
     assert texts == ["answer to c", "answer to x", "answer to z"]
-    assert [message["content"] for message in prompts[0]] == [  # type: ignore[index]
+    assert [message["content"] for message in prompts[0]] == [
         "a", "answer to a", "b", "answer to b", "c",
     ]  # fmt: skip
     assert [len(call) for call in model.calls] == [3, 2, 1]

@@ -63,7 +63,7 @@ def test_choices_of_one_token_are_one_row_and_score_as_alone(
         return forward(self, ids, **options)
 
     alone = [compute_likelihoods(model, [request], 1)[0] for request in requests]
-    recorded.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    recorded.__signature__ = inspect.signature(forward)
     monkeypatch.setattr(type(model), "forward", recorded)
     together = compute_likelihoods(model, requests, 8)
     assert shapes == [(3, 6, 5)]

@@ -1,4 +1,4 @@
-"""What interrupted preparations left: named while it can be resumed, removed after a week."""
+"""Folders of interrupted preparations: named while they can be resumed, removed after a week."""
 
 from __future__ import annotations
 

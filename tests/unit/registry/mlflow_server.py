@@ -6,14 +6,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
+from tests.installed_packages import installed_environment
 
 _START_SECONDS = 300.0
 
@@ -24,23 +23,7 @@ def server_python() -> Path:
     It is built once per machine, and is not the environment of the project, whose packages it
     would replace by others.
     """
-    name = f"mlflow=={version('mlflow-skinny')}"
-    environment = Path.home() / ".cache/temper/tests" / name
-    python = environment / "bin/python"
-    if python.exists():
-        return python
-    building = environment.with_name(f".{os.getpid()}-{name}")
-    target = str(building / "bin/python")
-    for arguments in (
-        ["venv", "--relocatable", "--python", sys.executable, str(building)],
-        ["pip", "install", "--compile-bytecode", "--python", target, name],
-    ):
-        command = [sys.executable, "-m", "uv", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"{name} cannot be installed: {done.stderr.strip()[-300:]}")
-    building.rename(environment)
-    return python
+    return installed_environment(f"mlflow=={version('mlflow-skinny')}")
 
 
 class MlflowServer:

@@ -1,4 +1,4 @@
-"""What MLflow holds, read with its own client."""
+"""Contents of an MLflow store, read with MLflow's own client."""
 
 from __future__ import annotations
 

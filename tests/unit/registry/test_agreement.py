@@ -97,6 +97,6 @@ def test_a_promotion_in_the_second_of_its_push_is_not_undone() -> None:
     plan = plan_agreement([one], [remote(one, change("none", 1))])
     assert not plan.here
     assert [update.change.stage for update in plan.there] == ["production"]
-    # Of two real changes in one second the remote one wins.
+    # If both registries changed the stage in the same second, the remote change wins.
     plan = plan_agreement([one], [remote(one, change("archived", 1))])
     assert [update.change.stage for update in plan.here] == ["archived"]

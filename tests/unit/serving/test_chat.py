@@ -82,7 +82,7 @@ def test_feedback_of_two_models_is_read_by_temper_feedback(
     answers = [evaluated(f, [{"role": "user", "content": QUESTION}]) for f in (chat_folder, other)]
     assert [rows[0]["answer_a"], rows[0]["answer_b"]] == answers
     assert (rows[0]["model_a"], rows[0]["model_b"]) == (chat_folder, other)
-    # The conversation goes on with the answer that was kept.
+    # The conversation continues with the answer that was kept.
     assert rows[1]["prompt"][1] == {"role": "assistant", "content": answers[1]}
     labels = read_labels([saved]).labels
     assert [(label.first, label.choice) for label in labels] == [

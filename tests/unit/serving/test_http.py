@@ -216,7 +216,7 @@ def _slowed(served: ServedModel) -> ServedModel:
             time.sleep(0.01)
             return served.executor.step(*arguments)
 
-    return replace(served, executor=SlowExecutor())  # type: ignore[arg-type]
+    return replace(served, executor=SlowExecutor())
 
 
 def _wait_for(condition: Any) -> None:
@@ -282,7 +282,7 @@ def test_a_failed_step_fails_its_requests_and_no_others(served: ServedModel) -> 
             return served.executor.step(*arguments)
 
     executor = FailingExecutor()
-    with running_server(replace(served, executor=executor)) as running:  # type: ignore[arg-type]
+    with running_server(replace(served, executor=executor)) as running:
         executor.armed.set()
         status, message = running.error(TEXT, {"prompt": "x", "ignore_eos": True})
         assert (status, message) == (500, "the engine failed: MemoryError: planted")

@@ -50,7 +50,7 @@ def test_a_chat_at_once_and_as_a_stream(client: openai.OpenAI) -> None:
     assert text == whole.choices[0].message.content
     assert chunks[-1].usage == whole.usage
     assert whole.choices[0].logprobs is not None
-    assert len(whole.choices[0].logprobs.content or ()) == whole.usage.completion_tokens  # type: ignore[union-attr]
+    assert len(whole.choices[0].logprobs.content or ()) == whole.usage.completion_tokens
 
 
 def test_a_text_with_echo(client: openai.OpenAI) -> None:
@@ -60,7 +60,7 @@ def test_a_text_with_echo(client: openai.OpenAI) -> None:
     log_probs = found.choices[0].logprobs
     assert log_probs is not None
     assert found.choices[0].text == "def add"
-    assert len(log_probs.tokens or ()) == found.usage.prompt_tokens  # type: ignore[union-attr]
+    assert len(log_probs.tokens or ()) == found.usage.prompt_tokens
 
 
 def test_errors_are_the_exceptions_that_the_client_documents(

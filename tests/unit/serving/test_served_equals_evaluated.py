@@ -1,4 +1,4 @@
-"""What is served is what `temper evaluate` computes: the same tokens, answers, probabilities."""
+"""The server and `temper evaluate` give the same tokens, answers and log-probabilities."""
 
 from __future__ import annotations
 

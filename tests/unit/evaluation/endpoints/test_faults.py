@@ -194,7 +194,7 @@ def test_a_name_that_the_endpoint_does_not_list_is_shown(
 
 
 def test_an_echo_without_usage_ends_with_the_generated_token() -> None:
-    # As vLLM answers without its usage: https://github.com/ggml-org/llama.cpp/pull/15189.
+    # A response of vLLM, without its usage, from https://github.com/ggml-org/llama.cpp/pull/15189.
     logprobs = {
         "text_offset": [0, 3, 8, 11, 19, 25, 28, 29, 30],
         "token_logprobs": [

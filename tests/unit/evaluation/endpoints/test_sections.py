@@ -35,7 +35,7 @@ def test_short_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     arn = "arn:aws:bedrock:us-west-2:123456789012:imported-model/abc"
     found = read_endpoint(f"bedrock:{arn}")
-    assert (found.region, found.model) == ("us-west-2", arn)  # type: ignore[union-attr]
+    assert (found.region, found.model) == ("us-west-2", arn)
 
 
 @pytest.mark.parametrize("name", ["runs/x/latest", "org/model", "model.gguf", "."])

@@ -144,8 +144,8 @@ def test_perplexity_of_text_is_that_after_the_start_token_of_the_endpoint(
         with torch.no_grad():
             loss = network(ids, labels=ids).loss
         tokens = ids.shape[1] - 1
-        assert found.tokens == tokens  # type: ignore[union-attr]
-        assert found.nats == pytest.approx(-float(loss) * tokens, rel=1e-6)  # type: ignore[union-attr]
+        assert found.tokens == tokens
+        assert found.nats == pytest.approx(-float(loss) * tokens, rel=1e-6)
 
 
 def test_windows_of_a_long_text_predict_every_token_once(
@@ -155,7 +155,7 @@ def test_windows_of_a_long_text_predict_every_token_once(
     tokenizer = AutoTokenizer.from_pretrained(STORIES)
     text = " ".join(STARTS)
     (found,) = model.text_log_likelihoods([text])
-    assert found.tokens == len(tokenizer(text)["input_ids"])  # type: ignore[union-attr]
+    assert found.tokens == len(tokenizer(text)["input_ids"])
     assert len([body for _, body in server.calls if len(body.get("prompt", "")) == 39]) >= 2
 
 
@@ -172,7 +172,7 @@ def test_an_endpoint_without_a_start_token_leaves_the_first_token_out(
         assert model.info.settings["first_token"].startswith("not scored")
         (found,) = model.text_log_likelihoods([text])
         exact = endpoint(served, suite, tmp_path, tokenizer=tiny).text_log_likelihoods([text])
-    assert found.tokens == len(tokenizer(text)["input_ids"]) - 1  # type: ignore[union-attr]
+    assert found.tokens == len(tokenizer(text)["input_ids"]) - 1
     (expected,) = TransformersModel(tiny, tiny, CPU, 1).text_log_likelihoods([text])
-    assert exact[0].nats == pytest.approx(expected.nats, rel=1e-6)  # type: ignore[union-attr]
-    assert exact[0].tokens == expected.tokens == found.tokens + 1  # type: ignore[union-attr]
+    assert exact[0].nats == pytest.approx(expected.nats, rel=1e-6)
+    assert exact[0].tokens == expected.tokens == found.tokens + 1
