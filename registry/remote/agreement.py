@@ -42,7 +42,25 @@ def last_change(record: ModelRecord) -> StageChange:
     """Return the last change of a version's stage; its registration if there was none."""
     if record.transitions:
         return record.transitions[-1]
+    return _registration(record)
+
+
+def _registration(record: ModelRecord) -> StageChange:
+    """Return what stands for the stage of a version that was never changed, also once pushed."""
     return StageChange("none", record.registered_by, record.created)
+
+
+def _later(record: ModelRecord, there: StageChange) -> StageChange:
+    """Return the later of the last changes in both registries; in one second, the remote one.
+
+    A registration is before any change in its second.
+
+    Args:
+        record: The version.
+        there: Its last change in the remote registry.
+    """
+    here, registration = last_change(record), _registration(record)
+    return max(there, here, key=lambda change: (change.time, change != registration))
 
 
 def plan_agreement(
@@ -50,9 +68,8 @@ def plan_agreement(
 ) -> StageAgreement:
     """Return which registry lacks which change; versions with other files are left out.
 
-    Of two changes in the same second, the remote one wins, unless it is the push. A version that
-    was promoted to production before another one was is archived, by whom the later one was
-    promoted.
+    Of two changes in the same second, the remote one wins. A version that was promoted to
+    production before another one was is archived, by whom the later one was promoted.
 
     Args:
         records: Versions in the local registry.
@@ -64,9 +81,7 @@ def plan_agreement(
         for record in records
         if record.id in twins and not digest_differences(record, twins[record.id])
     ]
-    final = {
-        record.id: max(remote.change, last_change(record), key=_order) for record, remote in pairs
-    }
+    final = {record.id: _later(record, remote.change) for record, remote in pairs}
     everywhere = {record.id: final.get(record.id, last_change(record)) for record in records}
     for record in records:
         change, latest = everywhere[record.id], _latest_production(record, records, everywhere)
@@ -101,12 +116,7 @@ def _latest_production(
         for one in records
         if one.name == record.name and changes[one.id].stage == "production"
     ]
-    return max(promotions, key=_order, default=changes[record.id])
-
-
-def _order(change: StageChange) -> tuple[str, bool]:
-    """Return what orders changes: the time, and within a second a registration or push first."""
-    return change.time, change.stage != "none"
+    return max(promotions, key=lambda change: change.time, default=changes[record.id])
 
 
 def _in_order(updates: list[StageUpdate]) -> tuple[StageUpdate, ...]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -186,14 +187,20 @@ def test_context_of_an_image_holds_every_package_that_its_code_imports() -> None
 def imported_packages(packages: list[str]) -> set[str]:
     """Return this project's packages that any module of `packages` imports, at any depth."""
     here = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    return set().union(*map(_imports_of, packages)) & here
+
+
+@cache
+def _imports_of(package: str) -> frozenset[str]:
+    """Return the top-level names that any module of a package imports, at any depth."""
     found = set()
-    for path in (path for package in packages for path in (ROOT / package).rglob("*.py")):
+    for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add((node.module or "").partition(".")[0])
-    return found & here
+    return frozenset(found)
 
 
 def test_requirements_match_constraints() -> None:

@@ -92,11 +92,15 @@ def test_other_names_other_files_and_versions_on_one_side_are_left_alone() -> No
     assert plan.here == plan.there == ()
 
 
-def test_a_promotion_in_the_second_of_its_push_is_not_undone() -> None:
-    one = record(0, change("production", 1))
-    plan = plan_agreement([one], [remote(one, change("none", 1))])
-    assert not plan.here
-    assert [update.change.stage for update in plan.there] == ["production"]
+def test_changes_in_the_second_of_a_registration() -> None:
+    promoted = StageChange("production", "ana", RECORD.created)
+    one = record(0, promoted)
+    plan = plan_agreement([one], [remote(one, NEVER)])
+    assert not plan.here, "the promotion is not undone"
+    assert [update.change for update in plan.there] == [promoted]
     # If both registries changed the stage in the same second, the remote change wins.
-    plan = plan_agreement([one], [remote(one, change("archived", 1))])
-    assert [update.change.stage for update in plan.here] == ["archived"]
+    for stage in ("archived", "none"):
+        changed = StageChange(stage, "someone", RECORD.created)
+        plan = plan_agreement([one], [remote(one, changed)])
+        assert [update.change for update in plan.here] == [changed]
+        assert not plan.there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,34 +115,40 @@ def test_the_alias_of_production_always_points_to_a_version(
     assert [v.stage for v in remote.versions("always")] == ["archived", "production"]
 
 
+@pytest.mark.parametrize("one_second", [False, True])
 def test_an_alias_moved_in_mlflow_changes_the_stage_here(
     remote: MlflowRegistry,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    one_second: bool,
 ) -> None:
+    if one_second:
+        moment = time.gmtime()
+        monkeypatch.setattr(time, "gmtime", lambda *_: moment)
     store = LocalRegistry(tmp_path / "registry")
     monkeypatch.setenv("TEMPER_REGISTRY", str(store.root))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", remote.uri)
     monkeypatch.setenv("YES", "1")
+    name = f"agree-{one_second}"
     for run in ("a", "b"):
         folder = str(evaluated_run(tmp_path, run))
-        assert main(["register", folder, "--name", "agree", "--to", "mlflow"]) == 0
+        assert main(["register", folder, "--name", name, "--to", "mlflow"]) == 0
     # Promoted here only: MLflow is changed after a question.
-    assert main(["promote", "agree@1.0.0", "production"]) == 0
-    assert main(["models", "agree", "--to", "mlflow"]) == 0
-    assert client(remote).get_registered_model("agree").aliases == {"production": 1}
-    client(remote).set_registered_model_alias("agree", "production", "2")
+    assert main(["promote", f"{name}@1.0.0", "production"]) == 0
+    assert main(["models", name, "--to", "mlflow"]) == 0
+    assert client(remote).get_registered_model(name).aliases == {"production": 1}
+    client(remote).set_registered_model_alias(name, "production", "2")
     capsys.readouterr()
-    assert main(["models", "agree", "--to", "mlflow"]) == 0
+    assert main(["models", name, "--to", "mlflow"]) == 0
     shown = capsys.readouterr().out
-    assert "agree@1.0.1 is production here, by someone in MLflow" in shown
-    assert [r.stage for r in store.records("agree")] == ["archived", "production"]
-    assert main(["models", "agree", "--to", "mlflow"]) == 0
+    assert f"{name}@1.0.1 is production here, by someone in MLflow" in shown
+    assert [r.stage for r in store.records(name)] == ["archived", "production"]
+    assert main(["models", name, "--to", "mlflow"]) == 0
     assert "differs" not in capsys.readouterr().out, "the registries agree"
-    client(remote).delete_registered_model_alias("agree", "production")
-    assert main(["models", "agree", "--to", "mlflow"]) == 0
-    assert [r.stage for r in store.records("agree")] == ["archived", "none"]
+    client(remote).delete_registered_model_alias(name, "production")
+    assert main(["models", name, "--to", "mlflow"]) == 0
+    assert [r.stage for r in store.records(name)] == ["archived", "none"]
 
 
 def test_a_push_that_fails_is_repeated_without_another_version(
