@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 from numpy.typing import NDArray
 
-_Z = 1.959963984540054
+from safety.binomial import Proportion
+
+_Z = NormalDist().inv_cdf(0.975)
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -19,8 +22,10 @@ def accuracy(scores: NDArray[Any], is_good: NDArray[Any]) -> dict[str, Any]:
         scores: Scores of examples, by models that have not learned from them.
         is_good: Whether each is good.
     """
+    from sklearn.metrics import roc_auc_score
+
     good, bad = scores[is_good], scores[~is_good]
-    value = auc(good, bad)
+    value = float(roc_auc_score(is_good, scores))
     rows = []
     for threshold in THRESHOLDS:
         kept, kept_bad = int((good >= threshold).sum()), int((bad >= threshold).sum())
@@ -35,29 +40,15 @@ def accuracy(scores: NDArray[Any], is_good: NDArray[Any]) -> dict[str, Any]:
     return {"auc": [value, *auc_interval(value, len(good), len(bad))], "thresholds": rows}
 
 
-def auc(good: NDArray[Any], bad: NDArray[Any]) -> float:
-    """Return how often a good example has a higher score than a bad one; ties count half."""
-    import numpy as np
-
-    ordered = np.sort(bad)
-    below = np.searchsorted(ordered, good, "left").sum()
-    not_above = np.searchsorted(ordered, good, "right").sum()
-    return float((below + not_above) / 2 / (len(good) * len(bad)))
-
-
 def proportion(count: int, total: int) -> list[float] | None:
-    """Return a proportion with its Wilson interval; None of nothing.
+    """Return a proportion with its 95 % interval; None of nothing.
 
     Args:
         count: Number of hits.
         total: Number of trials.
     """
-    if not total:
-        return None
-    p, z2 = count / total, _Z * _Z / total
-    middle = (p + z2 / 2) / (1 + z2)
-    half = _Z / (1 + z2) * math.sqrt(p * (1 - p) / total + z2 / (4 * total))
-    return [p, max(0.0, middle - half), min(1.0, middle + half)]
+    share = Proportion(count, total)
+    return [share.value, *share.interval] if total else None
 
 
 def auc_interval(value: float, good: int, bad: int) -> tuple[float, float]:
