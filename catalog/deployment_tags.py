@@ -12,7 +12,7 @@ MODEL = "temper:model"
 VERSION = "temper:version"
 """Version of the model."""
 OWNER = "temper:owner"
-"""Who deployed it."""
+"""Person or role that deployed it."""
 
 UNTIL = "temper:until"
 """End in UTC, like `2026-12-31T18:00:00Z`; a date alone is its first minute."""
