@@ -5,9 +5,9 @@ from __future__ import annotations
 from launch.errors import LaunchError
 
 
-class DeploymentError(LaunchError):
+class DeployModelError(LaunchError):
     """A deployment failed, or cannot be found or changed."""
 
 
-class RolledBackError(DeploymentError):
+class RolledBackError(DeployModelError):
     """The service returned to the version that was deployed before."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployment.account import DeploymentAccount
-from deployment.errors import DeploymentError
+from deployment.errors import DeployModelError
 from launch.aws.s3 import S3Store, S3Uri
 from registry.remote.base import RemoteVersion
 from registry.remote.package_metadata import APPROVED
@@ -21,7 +21,7 @@ _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class DeployedModel:
     """One form of a registered version.
 
     Attributes:
@@ -84,7 +84,7 @@ class ServedModel:
 
 def find_model(
     account: DeploymentAccount, model: str, form: str | None = None, *, needs: str | None = None
-) -> ServedModel:
+) -> DeployedModel:
     """Return an approved version, after comparing its files with those that were pushed.
 
     Args:
@@ -94,7 +94,7 @@ def find_model(
         needs: Form that the target needs if none is named.
 
     Raises:
-        DeploymentError: It is not registered there or not approved, or lacks the form.
+        DeployModelError: It is not registered there or not approved, or lacks the form.
         RegistryError: Its files in S3 are not those that were pushed.
     """
     registry = SageMakerRegistry(
@@ -107,8 +107,8 @@ def find_model(
     store, place = S3Store(account.client("s3")), S3Uri.parse(folder)
     sizes = {uri.key.removeprefix(place.key): size for uri, size in store.list(place)}
     if not sizes:
-        raise DeploymentError(f"{version.id} has no files in {folder}. Push it again")
-    return ServedModel(
+        raise DeployModelError(f"{version.id} has no files in {folder}. Push it again")
+    return DeployedModel(
         name=version.name,
         version=str(version.version),
         form=chosen,
@@ -127,7 +127,7 @@ def _approved(registry: SageMakerRegistry, model: str) -> RemoteVersion:
     """Return the version that a name means, if it is approved.
 
     Raises:
-        DeploymentError: There is none, or it is not approved.
+        DeployModelError: There is none, or it is not approved.
     """
     name, _, number = model.partition("@")
     versions = registry.versions(name)
@@ -138,14 +138,14 @@ def _approved(registry: SageMakerRegistry, model: str) -> RemoteVersion:
         found = [one for one in versions if one.status == APPROVED]
     if not found:
         wanted = model if number else f"an approved version of {name}"
-        raise DeploymentError(
+        raise DeployModelError(
             f"{registry.title} does not have {wanted}. It has: {known}. To push a version: "
             f"temper push-model {model if number else name + '@VERSION'} --env "
             f"{registry.environment}"
         )
     version = found[-1]
     if version.status != APPROVED:
-        raise DeploymentError(
+        raise DeployModelError(
             f"{version.id} is {version.status} in {registry.title}, and only approved versions are "
             f"deployed. To approve it: temper promote {version.id} production --env "
             f"{registry.environment}"
@@ -155,13 +155,13 @@ def _approved(registry: SageMakerRegistry, model: str) -> RemoteVersion:
 
 def _form(version: RemoteVersion, wanted: str | None) -> str:
     if wanted is not None and wanted not in version.trees:
-        raise DeploymentError(
+        raise DeployModelError(
             f"{version.id} has no form {wanted}. It has: {', '.join(sorted(version.trees))}"
         )
     for form in (wanted, *_PREFERRED, *sorted(version.trees)):
         if form in version.trees:
             return str(form)
-    raise DeploymentError(f"{version.id} has no form")
+    raise DeployModelError(f"{version.id} has no form")
 
 
 def _document(store: S3Store, folder: S3Uri, name: str) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ HOURS_PER_MONTH = 730
 
 
 @dataclass(frozen=True)
-class Quote:
+class DeploymentQuote:
     """Price of a deployment.
 
     Attributes:
@@ -54,7 +54,7 @@ def instance_quote(
     *,
     region: str | None = None,
     notes: tuple[str, ...] = (),
-) -> Quote:
+) -> DeploymentQuote:
     """Return the price of instances.
 
     Args:
@@ -68,10 +68,10 @@ def instance_quote(
     what = f"{used} × {instance}" + (f", up to {most}" if most > used else "")
     found = price(instance, region)
     if found is None:
-        return Quote(what, None, None, None, removed, notes=notes)
+        return DeploymentQuote(what, None, None, None, removed, notes=notes)
     usd = found.on_demand_usd
     source = f"{found.source}, {found.region}, {found.date}"
-    return Quote(what, used * usd, idle * usd, most * usd, removed, source, notes)
+    return DeploymentQuote(what, used * usd, idle * usd, most * usd, removed, source, notes)
 
 
 def total_usd(instances: Mapping[str, int], region: str | None = None) -> float | None:

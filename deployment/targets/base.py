@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from deployment.account import DeploymentAccount
-from deployment.model import ServedModel
-from deployment.quote import Quote
+from deployment.model import DeployedModel
+from deployment.quote import DeploymentQuote
 from deployment.record import Deployment, deployment_tags
 from deployment.spec import TARGET_KINDS, DeploymentSpec
 from training.errors import Problem
@@ -36,7 +36,7 @@ class DeploymentRequest:
     """
 
     spec: DeploymentSpec
-    model: ServedModel
+    model: DeployedModel
     owner: str
 
     @property
@@ -63,7 +63,7 @@ class DeploymentTarget(Protocol):
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
 
-    def quote(self, request: DeploymentRequest) -> Quote:
+    def quote(self, request: DeploymentRequest) -> DeploymentQuote:
         """Return what the deployment costs."""
 
     def find(self, name: str) -> Deployment | None:
@@ -76,7 +76,7 @@ class DeploymentTarget(Protocol):
         """Make a deployment, or continue one that was interrupted, and wait until it serves.
 
         Raises:
-            DeploymentError: It failed, with the service's reason.
+            DeployModelError: It failed, with the service's reason.
         """
 
     def swap(self, request: DeploymentRequest) -> Deployment:
@@ -84,14 +84,14 @@ class DeploymentTarget(Protocol):
 
         Raises:
             RolledBackError: The service went back to the version before.
-            DeploymentError: It failed, with the service's reason.
+            DeployModelError: It failed, with the service's reason.
         """
 
     def undeploy(self, name: str) -> None:
         """Remove a deployment with everything that was made for it; a repetition is no error.
 
         Raises:
-            DeploymentError: Something remains.
+            DeployModelError: Something remains.
         """
 
 
