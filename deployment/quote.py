@@ -1,4 +1,4 @@
-"""What a deployment costs, shown before anything is made."""
+"""Price of a deployment, shown before anything is made."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from catalog import deployment_tags as tag
+import catalog.deployment_tags as tag
 from deployment.spec import DeploymentSpec, End
 from launch.aws.tags import tag_value
 
