@@ -88,7 +88,7 @@ def emulated_bedrock(
         account = cache(session.client)
         account("s3").create_bucket(Bucket=BUCKET)
         service = BedrockEmulator(REGION, account, clock, home, timings)
-        settings = Config(retries={"total_max_attempts": 1})
+        settings = Config(retries={"total_max_attempts": 1}, read_timeout=300)
         with AwsServer(service.services, "http://127.0.0.1:9") as server:
             try:
                 yield EmulatedBedrock(
