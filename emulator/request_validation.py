@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emulator.botocore_schema import validation_errors
+from emulator.moto_account import ACCOUNT
 
 Client = Callable[[str], Any]
 
@@ -140,13 +141,15 @@ def check_network(vpc: Mapping[str, Any] | None, client: Client) -> None:
 
 
 def check_image(image: str, client: Client) -> None:
-    """Reject an image of ECR that does not exist."""
-    if ".dkr.ecr." in image:
-        repository, _, digest = image.partition("/")[2].partition("@")
-        with _reject_missing(f"Cannot find requested image: {image}"):
-            client("ecr").describe_images(
-                repositoryName=repository, imageIds=[{"imageDigest": digest}]
-            )
+    """Reject an image of the account's own ECR that does not exist."""
+    registry, _, rest = image.partition("/")
+    if ".dkr.ecr." not in registry or not registry.startswith(ACCOUNT):
+        return
+    name, _, digest = rest.partition("@")
+    repository, _, tag = name.partition(":")
+    wanted = {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
+    with _reject_missing(f"Cannot find requested image: {image}"):
+        client("ecr").describe_images(repositoryName=repository, imageIds=[wanted])
 
 
 @contextmanager
