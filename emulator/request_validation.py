@@ -20,11 +20,12 @@ class RequestRejected(Exception):  # noqa: N818 (a response of the service, not 
     Args:
         code: Error code, such as `ValidationException`.
         message: Error message.
+        details: Further members of the error's shape.
     """
 
-    def __init__(self, code: str, message: str):
+    def __init__(self, code: str, message: str, **details: Any):
         super().__init__(f"{code}: {message}")
-        self.code, self.message = code, message
+        self.code, self.message, self.details = code, message, details
 
 
 def check_request(request: dict[str, Any], client: Client, quotas: Mapping[str, int]) -> None:
