@@ -120,7 +120,7 @@ def remove(source: str, output: str) -> None:
         nonlocal begun
         if done == total:
             passes[name] = {"cpu_s": _cpu_s() - begun, "peak_mib": _peak_mib(), "tasks": total}
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            Path("/proc/self/clear_refs").write_text("5")  # the next peak is that of the next pass
             begun = _cpu_s()
             sys.stderr.write(f"{name} {passes[name]}\n")
 
