@@ -116,12 +116,18 @@ def _check_account(request: Mapping[str, Any], client: Client) -> None:
         client("s3").head_bucket(Bucket=bucket)
 
 
-def check_role(arn: str, client: Client) -> None:
-    """Reject a role that does not exist or does not trust SageMaker."""
+def check_role(arn: str, client: Client, service: str = "sagemaker.amazonaws.com") -> None:
+    """Reject a role that does not exist or does not trust a service.
+
+    Args:
+        arn: ARN of the role.
+        client: Returns the boto3 client of a service of the emulated account.
+        service: Principal of the service that assumes the role.
+    """
     with _reject_missing(f"Could not assume role {arn}"):
         role = client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
-        if "sagemaker.amazonaws.com" not in json.dumps(role["AssumeRolePolicyDocument"]):
-            reject(f"Could not assume role {arn}: it does not trust SageMaker")
+        if service not in json.dumps(role["AssumeRolePolicyDocument"]):
+            reject(f"Could not assume role {arn}: it does not trust {service}")
 
 
 def check_keys(keys: Iterable[str | None], client: Client) -> None:
