@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import catalog.deployment_tags as tag
 from deployment.spec import DeploymentSpec, End
@@ -46,6 +46,16 @@ class Deployment:
     def end(self) -> str:
         """When it is removed, in words."""
         return end_words(self.tags)
+
+    @property
+    def end_values(self) -> dict[str, Any]:
+        """Its end as a specification has it."""
+        hours = self.tags.get(tag.IDLE_HOURS)
+        return {
+            "until": self.tags.get(tag.UNTIL),
+            "idle_hours": int(hours) if hours else None,
+            "forever": self.tags.get(tag.FOREVER),
+        }
 
 
 def deployment_tags(spec: DeploymentSpec, model: str, version: str, owner: str) -> dict[str, str]:
