@@ -118,13 +118,13 @@ class EndpointTarget:
         before = self.endpoints.describe(spec.name)
         if before is None:
             raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
-        alarms = self.put_alarms(request)
-        ringing = alarms_in_alarm(self.account, *alarms)
+        ringing = alarms_in_alarm(self.account, *self.alarm_names(spec.name))
         if ringing and "PendingDeploymentSummary" not in before:
             raise DeployModelError(
                 f"{', '.join(ringing)} is in alarm, so that a shift would be rolled back at once. "
                 f"Mend the version that runs, or raise rollout.max_error_rate or max_latency"
             )
+        alarms = self.put_alarms(request)
         model, config = self.make(request)
         shift = deployment_config(spec.rollout, alarms)
         old = str(before["EndpointConfigName"])
@@ -164,8 +164,7 @@ class EndpointTarget:
         deregister_scaling(self.account, variant_of(endpoint))
         self.endpoints.remove(endpoint)
         self.endpoints.remove_leftovers(name)
-        prefix = self.account.resource_name(name)
-        delete_alarms(self.account, f"{prefix}-errors", f"{prefix}-latency", f"{prefix}-wake")
+        delete_alarms(self.account, *self.alarm_names(name), f"{endpoint}-wake")
         cancel_end(self.account, name)
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +183,10 @@ class EndpointTarget:
     def config(self, request: DeploymentRequest, model_name: str) -> dict[str, Any]:
         """Return the request CreateEndpointConfig."""
         return config_request(self.account, request, model_name)
+
+    def alarm_names(self, name: str) -> tuple[str, ...]:
+        """Return the names of the alarms that roll a shift back."""
+        return tuple(self.account.resource_name(name, kind) for kind in ("errors", "latency"))
 
     def put_alarms(self, request: DeploymentRequest) -> tuple[str, ...]:
         """Create the alarms that roll a shift back, and return their names."""
