@@ -18,6 +18,7 @@ from temper.cli import (
     quality,
     registry,
     runs,
+    search,
     serving,
     suites,
 )
@@ -54,7 +55,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, runs, models, serving, quality, suites),
+    *(jobs, data, search, runs, models, serving, quality, suites),
     *(registry, platform, images, environments),
 ):
     _group.register(app)

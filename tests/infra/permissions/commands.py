@@ -159,6 +159,7 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
+    "search",
     "serve",
     "synth",
     "test",
