@@ -76,7 +76,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: serve chat register push-model models diff-models promote lineage evaluate export-suite compare feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: deploy-model swap undeploy deployments record-golden serve chat register push-model models diff-models promote lineage evaluate export-suite compare feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
@@ -116,6 +116,21 @@ promote: $(VENV)/.launch  ## change the stage of a registered version: make prom
 
 lineage: $(VENV)/.launch  ## show what a registered version was made of: make lineage MODEL=name@1.4.0
 	@$(TEMPER) lineage $(MODEL) $(ARGS)
+
+deploy-model: $(VENV)/.launch  ## deploy an approved version to AWS: make deploy-model MODEL=name@1.4.0 TO=endpoint|component|async|batch ENV=dev [FILE=deployment.yaml] [ARGS="--instance ml.g5.xlarge --idle 6"]
+	@$(TEMPER) deploy-model $(MODEL) $(if $(TO),--to $(TO)) --env $(ENV) $(if $(FILE),--file $(FILE)) $(ARGS)
+
+swap: $(VENV)/.launch  ## serve another version behind a deployment's name: make swap MODEL=name@1.5.0 ENV=dev [NAME=…] [ARGS="--golden golden.jsonl"]
+	@$(TEMPER) swap $(MODEL) --env $(ENV) $(if $(NAME),--name $(NAME)) $(if $(FILE),--file $(FILE)) $(ARGS)
+
+undeploy: $(VENV)/.launch  ## remove a deployment: make undeploy NAME=… ENV=dev
+	@$(TEMPER) undeploy $(NAME) --env $(ENV)
+
+deployments: $(VENV)/.launch  ## list deployments with state, price and end: make deployments ENV=dev
+	@$(TEMPER) deployments --env $(ENV)
+
+record-golden: $(VENV)/.launch  ## record a server's answers to golden prompts: make record-golden PROMPTS=prompts.jsonl OUT=golden.jsonl [ARGS="--url http://127.0.0.1:8000/v1"]
+	@$(TEMPER) record-golden $(PROMPTS) $(OUT) $(ARGS)
 
 redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
 	@$(TEMPER) redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)

@@ -30,6 +30,7 @@ class ServeOptions:
         host: Address to listen on.
         port: Port to listen on; 0 for a free one.
         api_key: Key that requests must present.
+        needs_key: Refuse to listen on an address of other machines without a key.
         max_running: Most answers in progress at the same time.
         max_waiting: Most requests that wait.
         max_context: Longest prompt and answer together; None for what the model allows.
@@ -43,6 +44,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = None
+    needs_key: bool = True
     max_running: int = 32
     max_waiting: int = 256
     max_context: int | None = None
@@ -93,7 +95,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         problems.append(f"--port {options.port}: a port is from 0 to 65535")
     if not options.timeout > 0:
         problems.append(f"--timeout {options.timeout:g}: more than 0 seconds")
-    if not options.api_key and not _is_loopback(options.host):
+    if options.needs_key and not options.api_key and not _is_loopback(options.host):
         problems.append(
             f"--host {options.host} can be reached from other machines, which needs a key: set "
             f"TEMPER_API_KEY or --api-key"

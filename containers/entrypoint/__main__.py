@@ -1,4 +1,4 @@
-"""Command line of a container: `python -m containers.entrypoint train|prepare [JOB]`, `… health`.
+"""Command line of a container: `python -m containers.entrypoint train|prepare [JOB]|serve|health`.
 
 Exit codes are those of training: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # argparse, not temper.cli: this starts before anything is checked, from the standard library alone.
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from containers.entrypoint.prepare import PrepareOptions, prepare
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    if options.command == "serve":
+        # The server becomes the first process, which receives the signals of the service.
+        os.execv(sys.executable, [sys.executable, "-m", "serving"])
     if options.command == "prepare":
         return prepare(PrepareOptions(job=options.job, overrides=tuple(options.set)))
     # The image `prepare` has no psutil, which the other commands import.
@@ -55,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     prepares = commands.add_parser("prepare", help="prepare data, on every node of a service")
     prepares.add_argument("job", type=Path, nargs="?", help="the job file")
     prepares.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides")
+    commands.add_parser("serve", help="serve the model in /opt/ml/model (TEMPER_SERVE_…)")
     health = commands.add_parser("health", help="print versions, devices, NCCL and EFA")
     health.add_argument("--devices", type=int, help="fail if there are fewer accelerators")
     return parser

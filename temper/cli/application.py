@@ -10,6 +10,7 @@ import typer
 from temper import __version__
 from temper.cli import (
     data,
+    deployments,
     environments,
     images,
     jobs,
@@ -56,7 +57,7 @@ def _application(
 
 for _group in (
     *(jobs, data, search, runs, models, serving, quality, suites),
-    *(registry, platform, images, environments),
+    *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)
 

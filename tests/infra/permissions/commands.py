@@ -155,6 +155,7 @@ LOCAL = (
     "import-job",
     "lineage",
     "measured",
+    "record-golden",
     "redteam",
     "rehearse",
     "rehearse-deploy",
@@ -259,6 +260,10 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "push-model": (ENGINEER, _PUSH),
     "models": (ENGINEER, (*_REGISTRY, ("sagemaker:UpdateModelPackage", _PACKAGE, REJECTED))),
     "promote": (MODEL_APPROVER, _CHANGE_STAGE),
+    "deploy-model": ("administrator", ()),
+    "swap": ("administrator", ()),
+    "undeploy": ("administrator", ()),
+    "deployments": ("administrator", ()),
     "doctor": (
         ENGINEER,
         (

@@ -26,6 +26,7 @@ COMMANDS = (
     *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
     *("export-suite", "idle-cost"),
     *("register", "push-model", "models", "diff-models", "promote", "lineage"),
+    *("deploy-model", "swap", "undeploy", "deployments", "record-golden"),
     *("publish-image", "approve-image"),
     *("connect", "notify", "cluster-setup", "cluster-software"),
     *("diff-environment", "deploy-environment", "delete-environment"),
