@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from pydantic import TypeAdapter
 
@@ -29,7 +29,8 @@ def render(
         sections: Further sections that a training job can have, by key, which other commands read.
         jobs: Jobs that do not train.
     """
-    schema = TypeAdapter(Union[(Job, Pipeline, *jobs)]).json_schema()
+    union: Any = Union[(Job, Pipeline, *jobs)]
+    schema: dict[str, Any] = TypeAdapter(union).json_schema()
     for key, section in (sections or {}).items():
         described = section.model_json_schema(ref_template=_REFERENCE)
         schema["$defs"] |= described.pop("$defs", {})
