@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emulator.aws_service import AwsService, Handler
+from emulator.hosting.components import ComponentApi
 from emulator.hosting.context import HostingContext
 from emulator.hosting.endpoint_configs import EndpointConfigApi
 from emulator.hosting.endpoints import EndpointApi
@@ -33,12 +34,18 @@ class Hosting:
         self.context = context
         self.models = ModelApi(context)
         self.configs = EndpointConfigApi(context, self.models.table)
-        self.endpoints = EndpointApi(context, self.configs.table, lambda endpoint: [])
-        self.invocations = InvocationApi(context, self.endpoints.table)
+        self.endpoints = EndpointApi(
+            context,
+            self.configs.table,
+            lambda endpoint: [component.name for component in self.components.on(endpoint)],
+        )
+        self.components = ComponentApi(context, self.models, self.endpoints.table)
+        self.invocations = InvocationApi(context, self.endpoints.table, self.components.table)
         self.operations: dict[str, Handler] = {
             **self.models.operations(),
             **self.configs.operations(),
             **self.endpoints.operations(),
+            **self.components.operations(),
             **TagApi(context, list_tags).operations(),
         }
         self.runtime = AwsService("sagemaker-runtime", self.invocations.operations())
@@ -49,6 +56,12 @@ class Hosting:
         with self.context.lock:
             for endpoint in self.endpoints.table:
                 endpoint.end()
+            for component in self.components.table:
+                if component.copies:
+                    component.copies.end()
+                if component.deployment:
+                    component.deployment.cancel()
+            self.components.table.clear()
             for table in (self.models.table, self.configs.table, self.endpoints.table):
                 table.clear()
             self.context.tags.clear()

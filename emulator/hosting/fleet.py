@@ -67,27 +67,38 @@ class Fleet:
             count: Number of instances.
             finished: Is called, with the lock held, when the fleet is ready or has failed.
         """
-        if self.instance_type in self._context.faults.no_capacity:
+        if count > self.count and self.instance_type in self._context.faults.no_capacity:
             self._context.later(self._context.timings.provision_s, lambda: finished(NO_CAPACITY))
             return
 
         def provisioned() -> None:
             if self._ended:
                 return
-            self.count = count
-            if self.server is None:
+            runs, self.count = self.count > 0, count
+            if self.server is None or runs:
+                if self.server is not None and count == 0:
+                    self._stop(self.server)
                 finished("")
-            else:
+            elif count:
                 start_server(self._context, self.server, self.variant, self.name, finished)
+            else:
+                finished("")
 
         self._context.later(self._context.timings.provision_s, provisioned)
+
+    def resize(self, count: int, finished: Finished) -> None:
+        """Change the number of instances; the container ends with the last of them."""
+        self.start(count, finished)
+
+    def _stop(self, server: ModelServer) -> None:
+        # In a thread, since the clock must not wait for a process to end.
+        threading.Thread(target=server.stop, daemon=True).start()
 
     def end(self) -> None:
         """Release the instances and end their container."""
         self._ended, self.count = True, 0
         if self.server is not None:
-            # In a thread, since the clock must not wait for a process to end.
-            threading.Thread(target=self.server.stop, daemon=True).start()
+            self._stop(self.server)
 
 
 NO_CAPACITY = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from emulator.aws_service import Handler
+from emulator.hosting.component import ADAPTER_HEADER, EmulatedComponent
 from emulator.hosting.context import HostingContext
 from emulator.hosting.endpoint import EmulatedEndpoint
 from emulator.hosting.fleet import Fleet
@@ -20,6 +21,11 @@ from emulator.request_validation import RequestRejected
 
 TIMEOUT_S = 60.0
 STREAM_TIMEOUT_S = 480.0
+NO_COPIES = (
+    "Inference Component has no capacity to process this request. ApplicationAutoScaling may be "
+    "in-progress (if configured) or try to increase the capacity by invoking "
+    "UpdateInferenceComponentRuntimeConfig API."
+)
 _HEADERS = {
     "ContentType": "Content-Type",
     "Accept": "Accept",
@@ -50,10 +56,16 @@ class InvocationApi:
     Args:
         context: Clock, account and containers.
         endpoints: The endpoints.
+        components: The inference components.
     """
 
-    def __init__(self, context: HostingContext, endpoints: ResourceTable[EmulatedEndpoint]):
-        self._context, self._endpoints = context, endpoints
+    def __init__(
+        self,
+        context: HostingContext,
+        endpoints: ResourceTable[EmulatedEndpoint],
+        components: ResourceTable[EmulatedComponent],
+    ):
+        self._context, self._endpoints, self._components = context, endpoints, components
         self._turns: dict[str, int] = {}
 
     def operations(self) -> dict[str, Handler]:
@@ -114,9 +126,40 @@ class InvocationApi:
             endpoint = self._endpoints.find(request["EndpointName"])
             if endpoint is None or not endpoint.answers:
                 refuse(f"Endpoint {request['EndpointName']} of account {ACCOUNT} not found.")
+            name = request.get("InferenceComponentName")
+            if endpoint.config.has_components:
+                return self._component(endpoint, name)
+            if name:
+                refuse(f"Inference Component {name} of {endpoint.name} not found.")
             fleet = self._fleet(endpoint, request.get("TargetVariant"))
             assert fleet.server is not None
             return InvocationTarget(fleet.server, fleet.name, {})
+
+    def _component(self, endpoint: EmulatedEndpoint, name: str | None) -> InvocationTarget:
+        """Return the container of an inference component, which answers for its adapters."""
+        if not name:
+            refuse(
+                "Inference Component Name header is required for endpoints to which you plan to "
+                "deploy inference components. Please include Inference Component Name header or "
+                "consider using SageMaker models."
+            )
+        component = self._components.find(name)
+        if component is None or component.endpoint != endpoint.name:
+            refuse(f"Inference Component {name} of {endpoint.name} not found.")
+        base = component.base or component
+        copies, turn = base.copies, self._turn(name)
+        if component.status not in ("InService", "Updating") or not copies or not copies.count:
+            refuse(NO_COPIES)
+        if base.deployment:
+            share = base.deployment.share
+            if (turn + 1) * share // 1 > turn * share // 1:
+                copies = base.deployment.fleets[base.name]
+        headers = {ADAPTER_HEADER: name} if component.base else {}
+        return InvocationTarget(copies.server, component.variant, headers)
+
+    def _turn(self, name: str) -> int:
+        turn = self._turns[name] = self._turns.get(name, -1) + 1
+        return turn
 
     def _fleet(self, endpoint: EmulatedEndpoint, variant: str | None) -> Fleet:
         """Return the fleet whose turn it is, by the weights and the share of a new deployment.
@@ -126,7 +169,7 @@ class InvocationApi:
         weights = {n: w for n, w in endpoint.weights.items() if variant in (None, n) and w}
         if not weights:
             refuse(f"Variant {variant} of {endpoint.name} not found.")
-        turn = self._turns[endpoint.name] = self._turns.get(endpoint.name, -1) + 1
+        turn = self._turn(endpoint.name)
         name = _of_turn(weights, turn)
         deployment = endpoint.deployment
         if deployment and name in deployment.fleets:

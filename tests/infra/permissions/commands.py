@@ -160,6 +160,7 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
+    "search",
     "serve",
     "synth",
     "test",
