@@ -24,6 +24,8 @@ SINCE = "temper:since"
 """Time since which a model serves its deployment, where each version is a resource of its own."""
 HOURLY_USD = "temper:hourly-usd"
 """Price of an hour that was named when it was deployed, where AWS publishes none."""
+TARGET = "temper:target"
+"""Kind of a deployment whose endpoint another service made, such as `hyperpod`."""
 STACK = "temper:stack"
 """CloudFormation stack that is deleted in place of the single resource."""
 

@@ -19,6 +19,7 @@ from temper.cli import (
     quality,
     registry,
     runs,
+    search,
     serving,
     suites,
 )
@@ -55,7 +56,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, runs, models, serving, quality, suites),
+    *(jobs, data, search, runs, models, serving, quality, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

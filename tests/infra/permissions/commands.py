@@ -160,6 +160,7 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
+    "search",
     "serve",
     "synth",
     "test",
@@ -318,16 +319,6 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
 }
 # (command of the AWS CLI, or of another tool) -> user, calls
 TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
-    "aws sagemaker describe-model-package": (
-        ENGINEER,
-        (
-            (
-                "sagemaker:DescribeModelPackage",
-                SM + "model-package/temper-all-models/1",
-                {},
-            ),
-        ),
-    ),
     "aws bedrock create-model-import-job": (
         ENGINEER,
         (

@@ -20,7 +20,7 @@ from training.errors import DataError
 
 COMMANDS = (
     *("train", "check", "plan", "plan-serving", "rehearse", "doctor", "import", "schema"),
-    *("prepare",),
+    *("prepare", "search"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "check-import", "answer", "serve", "chat"),
     *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
