@@ -1,4 +1,4 @@
-"""Emulated API of SageMaker: training and processing jobs.
+"""Emulated API of SageMaker: training jobs, processing jobs, hosting.
 
 An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
 `AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
@@ -16,17 +16,19 @@ from zlib import crc32
 import boto3
 
 from emulator.aws_service import AwsServer, AwsService, Handler
+from emulator.clock import Clock, SystemClock
+from emulator.hosting.api import Hosting
+from emulator.hosting.context import HostingContext, HostingTimings
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
 from emulator.log_sink import JobKind, LogSink
+from emulator.moto_account import ACCOUNT
 from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
 from emulator.processing_job import EmulatedProcessingJob
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
-
-ACCOUNT = "123456789012"
 
 
 @dataclass
@@ -51,11 +53,14 @@ class SageMakerEmulator:
         home: Folder for the disks of its machines.
         runtime: Runs the containers.
         timings: Delays and periods of the service.
+        clock: Clock of the hosting; the machine's by default.
+        hosting_timings: Delays and periods of the hosting.
 
     Attributes:
         account: Endpoint of the emulated account.
         faults: Faults to inject.
         processing: Processing jobs.
+        hosting: Models and endpoints.
         services: The services, for a server.
     """
 
@@ -66,6 +71,8 @@ class SageMakerEmulator:
         home: Path,
         runtime: ContainerRuntime,
         timings: ServiceTimings,
+        clock: Clock | None = None,
+        hosting_timings: HostingTimings | None = None,
     ):
         self.region = region
         self.faults = FaultInjection()
@@ -78,11 +85,22 @@ class SageMakerEmulator:
         self._session = boto3.Session("test", "test", region_name=region)
         prefix = f"arn:aws:sagemaker:{region}:{ACCOUNT}:processing-job/"
         self.processing = ProcessingApi(self._create_processing_job, prefix)
+        context = HostingContext(
+            self.client,
+            region,
+            home / "hosting",
+            runtime,
+            clock or SystemClock(),
+            hosting_timings or HostingTimings(),
+        )
+        self.hosting = Hosting(context, self._list_tags)
         self._sagemaker = AwsService(
-            "sagemaker", self._operations(), late={"DescribeTrainingJob": ("ModelArtifacts",)}
+            "sagemaker",
+            {**self._operations(), **self.hosting.operations},
+            late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
-        self.services = (self._sagemaker, quotas)
+        self.services = (self._sagemaker, quotas, *self.hosting.services)
 
     @property
     def calls(self) -> list[str]:
@@ -105,7 +123,6 @@ class SageMakerEmulator:
         return {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": lambda r: self._describe(r["TrainingJobName"]),
-            "ListTags": self._list_tags,
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
@@ -138,6 +155,7 @@ class SageMakerEmulator:
         for job in self._jobs.values():
             job.join(self._timings.grace_s)
         self.processing.close(self._timings.grace_s)
+        self.hosting.close()
         self._jobs, self._past_jobs = {}, {}
         self.faults = FaultInjection()
         for service in self.services:
@@ -159,6 +177,9 @@ class SageMakerEmulator:
         kind, _, name = request["ResourceArn"].rpartition(":")[2].partition("/")
         if kind == "processing-job":
             return {"Tags": self.processing.job(name).describe().get("Tags", [])}
+        if kind != "training-job":
+            response: dict[str, Any] = self.client("sagemaker").list_tags(**request)
+            return {key: response[key] for key in ("Tags", "NextToken") if key in response}
         description = self._past_jobs.get(name) or self.job(name).describe()
         return {"Tags": description.get("Tags", [])}
 
