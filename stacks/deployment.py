@@ -80,7 +80,7 @@ class DeploymentStack(TemperStack):
         cdk.CfnOutput(self, "EndpointName", value=self.endpoint_name)
 
     def _tag(self) -> None:
-        """Tag all resources with the version and the end; costs are told apart by these tags."""
+        """Tag all resources with the version and the end; these tags separate the costs."""
         name, _, version = self._settings.model.partition("@")
         end = self._settings.end
         values = {

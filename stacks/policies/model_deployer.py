@@ -282,7 +282,7 @@ def guardrail_statements(
             ["*"],
             {"Null": {f"aws:RequestTag/{DEPLOYMENT}": "true"}},
         ),
-        # Keys of one operator are combined by AND: none of the ends is there.
+        # Keys of one operator are combined by AND: none of the ends exists.
         deny(
             "NoDeploymentWithoutEnd",
             ["sagemaker:CreateEndpoint", THROUGHPUT],

@@ -116,7 +116,7 @@ class Capture(SettingsSection):
 
 
 class Shadow(SettingsSection):
-    """Second model that receives copies of the calls, and whose answers nobody gets."""
+    """Second model that receives copies of the calls, and whose answers no caller gets."""
 
     model: ModelVersion
     files: Digest
