@@ -88,7 +88,7 @@ class ServingStack(TemperStack):
         throughput = not self.environment_settings.bedrock.enabled
         return ScheduledRemoval(
             self,
-            "Undeploy",
+            "Removal",
             names=self.names,
             context=self._context,
             kinds=["endpoint", *(["throughput"] if throughput else [])],

@@ -235,7 +235,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"(bedrock|serving)/Undeploy/Undeploy/Policy/Resource"
+        r"(bedrock/Undeploy|serving/Removal)/Undeploy/Policy/Resource"
         r"|bedrock/InvocationLogging/OnEvent/Policy/Resource",
         "Listing throughput and endpoints, reading and putting metrics, and the account's one "
         "logging setting support no resource.",
@@ -396,12 +396,12 @@ WILDCARDS = (
             + rf"(endpoint|endpoint-config|inference-component|model|transform-job)/{PREFIX}-\*"
         ),
         r"security/(ModelDeployer/Deploy|OnCall/Act)/Resource"
-        r"|serving/Undeploy/Undeploy/Policy/Resource",
+        r"|serving/Removal/Undeploy/Policy/Resource",
         "The names of deployments begin with the prefix of this environment, and differ.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("application-autoscaling") + r"scalable-target/\*"),
-        r"security/ModelDeployer/Deploy/Resource|serving/Undeploy/Undeploy/Policy/Resource",
+        r"security/ModelDeployer/Deploy/Resource|serving/Removal/Undeploy/Policy/Resource",
         "Scalable targets get generated ids; a condition bounds them to those of SageMaker.",
     ),
     Suppression(
@@ -412,7 +412,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + rf"stack/{PREFIX}-serving-\*/\*"),
-        r"serving/Undeploy/Undeploy/Policy/Resource",
+        r"serving/Removal/Undeploy/Policy/Resource",
         "Each deployment that is code has a stack of that name, which holds no data.",
     ),
     Suppression(

@@ -58,7 +58,7 @@ def calls(*modules: str) -> set[str]:
         ),
         (
             "serving",
-            "UndeployUndeployPolicy",
+            "RemovalUndeployPolicy",
             ["undeploy/main.py", "undeploy/rule.py", "undeploy/endpoints.py"],
             "cloudformation:DeleteStack",
         ),

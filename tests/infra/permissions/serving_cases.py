@@ -178,7 +178,7 @@ DEPLOYING: list[Case] = [
     ("ModelDeployer", True, "iam:PassRole", f"{ROLE}{{role:Serving}}", TO_SAGEMAKER),
     ("ModelDeployer", False, "iam:PassRole", f"{ROLE}{{role:Training}}", TO_SAGEMAKER),
     ("ModelDeployer", True, "iam:PassRole", f"{ROLE}{{role:BedrockImport}}", TO_BEDROCK),
-    ("ModelDeployer", True, "iam:PassRole", f"{ROLE}{{role:UndeployCaller}}", TO_SCHEDULER),
+    ("ModelDeployer", True, "iam:PassRole", f"{ROLE}{{role:RemovalCaller}}", TO_SCHEDULER),
     ("ModelDeployer", False, "iam:PassRole", f"{ROLE}{{role:Serving}}", TO_SCHEDULER),
     (
         "ModelDeployer",
@@ -216,35 +216,35 @@ DEPLOYING: list[Case] = [
 ]
 
 REMOVING: list[Case] = [
-    ("UndeployUndeploy", True, "sagemaker:DeleteEndpoint", ENDPOINT, {}),
-    ("UndeployUndeploy", True, "sagemaker:DeleteInferenceComponent", COMPONENT, {}),
-    ("UndeployUndeploy", False, "sagemaker:DeleteEndpoint", THEIR_ENDPOINT, {}),
-    ("UndeployUndeploy", False, "sagemaker:CreateEndpoint", ENDPOINT, DEPLOYED),
+    ("RemovalUndeploy", True, "sagemaker:DeleteEndpoint", ENDPOINT, {}),
+    ("RemovalUndeploy", True, "sagemaker:DeleteInferenceComponent", COMPONENT, {}),
+    ("RemovalUndeploy", False, "sagemaker:DeleteEndpoint", THEIR_ENDPOINT, {}),
+    ("RemovalUndeploy", False, "sagemaker:CreateEndpoint", ENDPOINT, DEPLOYED),
     (
-        "UndeployUndeploy",
+        "RemovalUndeploy",
         True,
         "cloudformation:DeleteStack",
         f"{STACKS}temper-all-serving-chat/0a1b",
         {},
     ),
     (
-        "UndeployUndeploy",
+        "RemovalUndeploy",
         False,
         "cloudformation:DeleteStack",
         f"{STACKS}temper-all-storage/0a1b",
         {},
     ),
-    ("UndeployUndeploy", False, "cloudformation:DeleteStack", f"{STACKS}temper-all-serving/0", {}),
+    ("RemovalUndeploy", False, "cloudformation:DeleteStack", f"{STACKS}temper-all-serving/0", {}),
     (
-        "UndeployUndeploy",
+        "RemovalUndeploy",
         False,
         "application-autoscaling:DeregisterScalableTarget",
         f"{SCALING}scalable-target/0a1b",
         OF_ECS,
     ),
-    ("UndeployUndeploy", False, "sagemaker:DeleteModelPackage", PACKAGE, {}),
-    ("UndeployUndeploy", False, "s3:DeleteObject", MODEL_FILE, {}),
-    ("UndeployCaller", False, "sagemaker:DeleteEndpoint", ENDPOINT, {}),
+    ("RemovalUndeploy", False, "sagemaker:DeleteModelPackage", PACKAGE, {}),
+    ("RemovalUndeploy", False, "s3:DeleteObject", MODEL_FILE, {}),
+    ("RemovalCaller", False, "sagemaker:DeleteEndpoint", ENDPOINT, {}),
 ]
 
 SERVING = [*CONTAINER, *DEPLOYING, *REMOVING]

@@ -114,7 +114,7 @@ def fill(roles: ResolvedRoles, value: Any) -> Any:
 def _serving_group(roles: ResolvedRoles) -> str:
     """Return the security group of endpoints, which the guardrails of deployers name."""
     policies = roles.policies_of(roles.role("ModelDeployer"))
-    [fence] = [p["policy"] for p in policies if "DeployerFences" in p["name"]]
+    [fence] = [p["policy"] for p in policies if p["name"].startswith("DeployerFences")]
     [statement] = [s for s in fence["Statement"] if s["Sid"] == "OnlyOurGroup"]
     condition = statement["Condition"]["ForAnyValue:StringNotEquals"]
     group: str = as_list(condition["sagemaker:VpcSecurityGroupIds"])[0]
