@@ -39,7 +39,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ReviewState:
-    """What the page shows and writes.
+    """Pairs and labels of a review.
 
     Attributes:
         pairs: Pairs by id.

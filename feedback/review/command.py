@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from feedback.review.label_file import LabelFile
 from feedback.review.label_studio import CONFIG, read_export, tasks
+from feedback.review.options import ReviewOptions
 from feedback.review.pairs import read_pairs
 from training.console import say
 from training.errors import JobError, Problem
 from training.run_folder import write_whole
-
-
-@dataclass(frozen=True)
-class ReviewOptions:
-    """Options of `temper review`.
-
-    Attributes:
-        pairs: Pairs to review, as JSON Lines.
-        out: File of the labels; `labels.jsonl` beside the pairs if not given.
-        overlap: Share of the pairs that two people judge.
-        host: Address to listen on.
-        port: Port; 0 for a free one.
-        key: Key that people enter; required for an address that other machines reach.
-    """
-
-    pairs: Path
-    out: Path | None = None
-    overlap: float = 0.1
-    host: str = "127.0.0.1"
-    port: int = 8300
-    key: str = ""
-
-    @property
-    def labels(self) -> Path:
-        """File of the labels."""
-        return self.out or self.pairs.with_name("labels.jsonl")
 
 
 def run_review(options: ReviewOptions) -> int:
@@ -67,7 +41,7 @@ def run_review(options: ReviewOptions) -> int:
 
 
 def export_tasks(pairs: Path, out: Path) -> int:
-    """Write the pairs as tasks for Label Studio, and its configuration beside them.
+    """Write the pairs as tasks for Label Studio, and its configuration next to them.
 
     Raises:
         JobError: A file cannot be written.

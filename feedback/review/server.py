@@ -9,8 +9,8 @@ import uvicorn
 
 from feedback.review.app import ReviewState, build_app
 from feedback.review.assignment import Assignment
-from feedback.review.command import ReviewOptions
 from feedback.review.label_file import LabelFile
+from feedback.review.options import ReviewOptions
 from feedback.review.pairs import ReviewPair
 from feedback.review.session import Sessions
 from training.console import say

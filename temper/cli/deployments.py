@@ -182,8 +182,10 @@ def _deployments(env: EnvironmentOption = "dev") -> int:
 
 
 def _record_golden(
-    prompts: Annotated[Path, typer.Argument(help="JSON Lines with prompt or messages.")],
-    out: Annotated[Path, typer.Argument(help="File of the golden prompts.")],
+    prompts: Annotated[
+        Path, typer.Argument(metavar="PROMPTS", help="JSON Lines with prompt or messages.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File of the golden prompts.")],
     url: Annotated[str, typer.Option(help="Server of the version, such as temper serve.")] = (
         "http://127.0.0.1:8000/v1"
     ),

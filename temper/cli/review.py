@@ -20,7 +20,7 @@ def _review(
         Path, typer.Argument(metavar="PAIRS", help="JSON Lines: prompt, answer_a, answer_b.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="File of the labels; labels.jsonl beside PAIRS.")
+        Path | None, typer.Option(help="File of the labels; labels.jsonl next to PAIRS.")
     ] = None,
     overlap: Annotated[float, typer.Option(help="Share of pairs that two people judge.")] = 0.1,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -39,12 +39,8 @@ def _review(
 
     The page hides which model wrote an answer. The labels are for temper feedback.
     """
-    from feedback.review.command import (
-        ReviewOptions,
-        export_tasks,
-        import_export,
-        run_review,
-    )
+    from feedback.review.command import export_tasks, import_export, run_review
+    from feedback.review.options import ReviewOptions
 
     options = ReviewOptions(pairs, out, overlap, host, port, key)
     if to_label_studio is not None:
