@@ -100,6 +100,12 @@ def end_words(tags: Mapping[str, str]) -> str:
     return " or ".join(words) or "no end: it has no tag of one"
 
 
+def model_of_tags(tags: Mapping[str, str]) -> str:
+    """Return the NAME@VERSION that tags name; empty if they name none."""
+    name, version = tags.get(tag.MODEL), tags.get(tag.VERSION)
+    return f"{name}@{version}" if name and version else ""
+
+
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """Return tags as SageMaker's requests have them."""
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]

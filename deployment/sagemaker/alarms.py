@@ -15,17 +15,53 @@ from launch.aws.session import explain_aws_errors
 
 _NAMESPACE = "AWS/SageMaker"
 _PERIOD_S = 60
+Dimensions = list[dict[str, str]]
 
 
-def error_alarm(account: DeploymentAccount, name: str, rollout: Rollout) -> dict[str, Any]:
+def of_endpoint(endpoint: str) -> Dimensions:
+    """Return the dimensions of an endpoint's metrics."""
+    return [
+        {"Name": "EndpointName", "Value": endpoint},
+        {"Name": "VariantName", "Value": VARIANT},
+    ]
+
+
+def of_component(component: str) -> Dimensions:
+    """Return the dimensions of a component's metrics."""
+    return [{"Name": "InferenceComponentName", "Value": component}]
+
+
+def rollback_names(account: DeploymentAccount, name: str) -> tuple[str, str]:
+    """Return the names of the alarms that roll a deployment back."""
+    return account.resource_name(name, "errors"), account.resource_name(name, "latency")
+
+
+def put_rollback_alarms(
+    account: DeploymentAccount, name: str, rollout: Rollout, dimensions: Dimensions
+) -> tuple[str, ...]:
+    """Create the alarms that roll a deployment back, and return their names.
+
+    Args:
+        account: Account of the deployment.
+        name: Name of the deployment.
+        rollout: Limits of the shift.
+        dimensions: Endpoint or component whose metrics are watched.
+    """
+    alarms = (error_alarm, latency_alarm)
+    return tuple(put_alarm(account, alarm(account, name, rollout, dimensions)) for alarm in alarms)
+
+
+def error_alarm(
+    account: DeploymentAccount, name: str, rollout: Rollout, dimensions: Dimensions
+) -> dict[str, Any]:
     """Return the alarm on the share of requests that end with an error of the server.
 
     Args:
         account: Account of the deployment.
         name: Name of the deployment.
         rollout: Limits of the shift.
+        dimensions: Endpoint or component whose metrics are watched.
     """
-    dimensions = _of_endpoint(account, name)
     errors = _metric("errors", "Invocation5XXErrors", dimensions, "Sum")
     calls = _metric("calls", "Invocations", dimensions, "Sum")
     share = {
@@ -43,20 +79,23 @@ def error_alarm(account: DeploymentAccount, name: str, rollout: Rollout) -> dict
     }
 
 
-def latency_alarm(account: DeploymentAccount, name: str, rollout: Rollout) -> dict[str, Any]:
+def latency_alarm(
+    account: DeploymentAccount, name: str, rollout: Rollout, dimensions: Dimensions
+) -> dict[str, Any]:
     """Return the alarm on the 95th percentile of the time in the model.
 
     Args:
         account: Account of the deployment.
         name: Name of the deployment.
         rollout: Limits of the shift.
+        dimensions: Endpoint or component whose metrics are watched.
     """
     return {
         "AlarmName": account.resource_name(name, "latency"),
         "AlarmDescription": f"Latency of the deployment {name}; shifts its traffic back",
         "Namespace": _NAMESPACE,
         "MetricName": "ModelLatency",
-        "Dimensions": _of_endpoint(account, name),
+        "Dimensions": dimensions,
         "ExtendedStatistic": "p95",
         "Period": _PERIOD_S,
         "Threshold": rollout.max_latency * 1e6,  # the metric is in microseconds
@@ -134,14 +173,7 @@ def alarms_in_alarm(account: DeploymentAccount, *names: str) -> list[str]:
     return [a["AlarmName"] for a in found["MetricAlarms"] if a["StateValue"] == "ALARM"]
 
 
-def _of_endpoint(account: DeploymentAccount, name: str) -> list[dict[str, str]]:
-    return [
-        {"Name": "EndpointName", "Value": account.resource_name(name)},
-        {"Name": "VariantName", "Value": VARIANT},
-    ]
-
-
-def _metric(id: str, name: str, dimensions: list[dict[str, str]], statistic: str) -> dict[str, Any]:
+def _metric(id: str, name: str, dimensions: Dimensions, statistic: str) -> dict[str, Any]:
     metric = {"Namespace": _NAMESPACE, "MetricName": name, "Dimensions": dimensions}
     return {
         "Id": id,

@@ -8,7 +8,7 @@ from typing import Any
 import catalog.deployment_tags as tag
 from deployment.account import DeploymentAccount
 from deployment.errors import DeployModelError, RolledBackError
-from deployment.record import Deployment, DeploymentState
+from deployment.record import Deployment, DeploymentState, model_of_tags
 from deployment.sagemaker.calls import SageMakerCalls
 from launch.aws.session import explain_aws_errors
 from training.console import say
@@ -158,7 +158,7 @@ class Endpoints:
         Raises:
             DeployModelError: It disappeared, or takes too long.
         """
-        shown = _Shown()
+        shown = ShownLine()
 
         def read() -> dict[str, Any]:
             described = self.calls.describe("endpoint", EndpointName=name)
@@ -200,7 +200,7 @@ class Endpoints:
         ):
             for summary in self.calls.names(operation, f"{self.name(deployment)}-"):
                 name = summary[key]
-                if name not in keep and _is_of(name, self.name(deployment)):
+                if name not in keep and is_of(name, self.name(deployment)):
                     self.calls.delete(kind, **{key: name})
 
     def models_of(self, config: str) -> list[str]:
@@ -215,6 +215,8 @@ class Endpoints:
         if config is not None and kind_of(config) != self.kind:
             return None
         tags = self.calls.tags(described["EndpointArn"])
+        if tags.get(tag.TARGET, self.kind) != self.kind:
+            return None
         of_version = self.calls.tags(config["EndpointConfigArn"]) if config else tags
         status = described["EndpointStatus"]
         reason = str(described.get("FailureReason", ""))
@@ -225,7 +227,7 @@ class Endpoints:
             name=tags.get(tag.DEPLOYMENT, described["EndpointName"]),
             to=self.kind,
             state=state,
-            model=_model_of(of_version),
+            model=model_of_tags(of_version),
             address=described["EndpointName"],
             detail=reason or _pending(described).strip(" ()"),
             tags=tags,
@@ -259,30 +261,26 @@ def kind_of(config: Mapping[str, Any]) -> str:
     return "endpoint" if any("ModelName" in variant for variant in variants) else "component"
 
 
-class _Shown:
-    """Prints a line once until it changes."""
+class ShownLine:
+    """Line on the terminal that is printed when it changes."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def __call__(self, line: str) -> None:
+        """Print a line unless it is the last one."""
         if line != self._last:
             say(line)
             self._last = line
 
 
-def _is_of(name: str, stem: str) -> bool:
+def is_of(name: str, stem: str) -> bool:
     """Return whether a name is the stem with a digest: `a-b-…` is not of the deployment `a`."""
     digest = name.removeprefix(f"{stem}-")
     return len(digest) == _DIGEST and all(c in "0123456789abcdef" for c in digest)
 
 
 _DIGEST = 10
-
-
-def _model_of(tags: Mapping[str, str]) -> str:
-    name, version = tags.get(tag.MODEL), tags.get(tag.VERSION)
-    return f"{name}@{version}" if name and version else ""
 
 
 def _instances(described: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int]:

@@ -24,7 +24,7 @@ SETTINGS = "TEMPER_SERVE_"
 FILES = "serving"
 """Folder of captured calls and of asynchronous and batch inference in the bucket of runs."""
 # Loading weights from S3 and into a GPU takes longer than the defaults.
-_STARTUP_S = 1800
+STARTUP_S = 1800
 _ROUTING = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
 
 
@@ -53,7 +53,7 @@ def model_request(account: DeploymentAccount, request: DeploymentRequest) -> dic
 
 
 def config_request(
-    account: DeploymentAccount, request: DeploymentRequest, model_name: str
+    account: DeploymentAccount, request: DeploymentRequest, model_name: str, **more: Any
 ) -> dict[str, Any]:
     """Return the request CreateEndpointConfig for an endpoint of one model.
 
@@ -61,6 +61,7 @@ def config_request(
         account: Account of the deployment.
         request: The deployment.
         model_name: Name of the model.
+        more: Further members.
     """
     spec = request.spec
     variant = {
@@ -68,12 +69,13 @@ def config_request(
         "ModelName": model_name,
         "InitialVariantWeight": 1.0,
         "InitialInstanceCount": max(1, spec.scaling.min) if spec.scaling else spec.copies,
-        "ContainerStartupHealthCheckTimeoutInSeconds": _STARTUP_S,
-        "ModelDataDownloadTimeoutInSeconds": _STARTUP_S,
+        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_S,
+        "ModelDataDownloadTimeoutInSeconds": STARTUP_S,
     }
     content: dict[str, Any] = {
         "ProductionVariants": [variant],
         **encryption(account, request),
+        **more,
     }
     if spec.capture is not None:
         content["DataCaptureConfig"] = _capture(account, request)
@@ -166,6 +168,8 @@ def named(
     request: DeploymentRequest,
     key: str,
     content: Mapping[str, Any],
+    *,
+    of_version: bool = True,
 ) -> dict[str, Any]:
     """Return a request with a name that ends in the digest of its content, and with tags.
 
@@ -174,8 +178,10 @@ def named(
         request: The deployment.
         key: Member that holds the name.
         content: Members of the request.
+        of_version: Whether the name is another one for another version.
     """
-    text = json.dumps([key, request.model.id, content], sort_keys=True)
+    version = request.model.id if of_version else ""
+    text = json.dumps([key, version, content], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     stem = account.resource_name(request.spec.name)[: 63 - len(digest) - 1]
     tags = tag_list({**account.tags, **request.tags})

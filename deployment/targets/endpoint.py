@@ -19,9 +19,9 @@ from deployment.record import Deployment, end_tags, end_words
 from deployment.sagemaker.alarms import (
     alarms_in_alarm,
     delete_alarms,
-    error_alarm,
-    latency_alarm,
-    put_alarm,
+    of_endpoint,
+    put_rollback_alarms,
+    rollback_names,
 )
 from deployment.sagemaker.checks import common_problems, no_zero_problems
 from deployment.sagemaker.endpoints import Endpoints
@@ -118,7 +118,7 @@ class EndpointTarget:
         before = self.endpoints.describe(spec.name)
         if before is None:
             raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
-        ringing = alarms_in_alarm(self.account, *self.alarm_names(spec.name))
+        ringing = alarms_in_alarm(self.account, *rollback_names(self.account, spec.name))
         if ringing and "PendingDeploymentSummary" not in before:
             raise DeployModelError(
                 f"{', '.join(ringing)} is in alarm, so that a shift would be rolled back at once. "
@@ -164,7 +164,7 @@ class EndpointTarget:
         deregister_scaling(self.account, variant_of(endpoint))
         self.endpoints.remove(endpoint)
         self.endpoints.remove_leftovers(name)
-        delete_alarms(self.account, *self.alarm_names(name), f"{endpoint}-wake")
+        delete_alarms(self.account, *rollback_names(self.account, name), f"{endpoint}-wake")
         cancel_end(self.account, name)
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,17 +184,11 @@ class EndpointTarget:
         """Return the request CreateEndpointConfig."""
         return config_request(self.account, request, model_name)
 
-    def alarm_names(self, name: str) -> tuple[str, ...]:
-        """Return the names of the alarms that roll a shift back."""
-        return tuple(self.account.resource_name(name, kind) for kind in ("errors", "latency"))
-
     def put_alarms(self, request: DeploymentRequest) -> tuple[str, ...]:
         """Create the alarms that roll a shift back, and return their names."""
         spec = request.spec
-        alarms = [
-            alarm(self.account, spec.name, spec.rollout) for alarm in (error_alarm, latency_alarm)
-        ]
-        return tuple(put_alarm(self.account, alarm) for alarm in alarms)
+        watched = of_endpoint(self.endpoints.name(spec.name))
+        return put_rollback_alarms(self.account, spec.name, spec.rollout, watched)
 
     def scale(self, request: DeploymentRequest) -> None:
         """Scale the instances by the load, if their number may change."""

@@ -76,7 +76,13 @@ class Deployments:
         return SageMakerRegistry(self.account.platform, client("sagemaker"), client("s3"))
 
     def register(
-        self, name: str = "a", *, approved: bool = True, template: bool = True, **files: str
+        self,
+        name: str = "a",
+        *,
+        approved: bool = True,
+        template: bool = True,
+        gguf: bool = False,
+        **files: str,
     ) -> ModelRecord:
         """Register and push a version whose container answers with its name.
 
@@ -84,6 +90,7 @@ class Deployments:
             name: Name of the run, and the answer.
             approved: Whether it is approved.
             template: Whether it has a chat template.
+            gguf: Whether it has a GGUF file.
             files: Further text files of the model, by name with `__` for the dot.
         """
         run = make_run(self.root, name)
@@ -93,6 +100,9 @@ class Deployments:
         for file, text in texts.items():
             (run / "model" / file.replace("__", ".")).write_text(text, encoding="utf-8")
         write_checksums(run / "model")
+        if gguf:
+            (run / "export").mkdir()
+            (run / "export" / "support.gguf").write_bytes(b"GGUF" + name.encode())
         evaluate(run)
         record = register_model(RegisterOptions(run, self.store.root))
         self.remote.push(record, self.store)
