@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from deployment.polling import Polling
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession
+from launch.aws.tags import tag_value
 from launch.environment import LaunchEnvironment, read_environment
 
 
@@ -18,16 +21,36 @@ class DeploymentAccount:
         session: Session with the account.
         platform: Parameters that the platform published.
         caller: ARN of the caller's identity.
+        polling: How states are awaited.
     """
 
     session: AwsSession
     platform: PlatformParameters
     caller: str
+    polling: Polling = field(default_factory=Polling)
 
     @property
     def environment(self) -> LaunchEnvironment:
         """The environment."""
         return self.platform.environment
+
+    @property
+    def owner(self) -> str:
+        """Name of the caller: of a role's session, that of the session."""
+        return self.caller.rpartition("/")[2] or self.caller
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of everything in the environment, by which costs are assigned."""
+        environment = self.environment
+        tags: Mapping[str, str] = {
+            **environment.tags,
+            "Project": "temper",
+            "Environment": environment.name,
+            "Owner": environment.owner,
+            "CostCentre": environment.cost_centre,
+        }
+        return {key: tag_value(value) for key, value in tags.items() if value}
 
     def client(self, service: str) -> Any:
         """Return the boto3 client of a service in the environment's Region."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import catalog.deployment_tags as tag
 from deployment.spec import DeploymentSpec, End
@@ -46,6 +46,16 @@ class Deployment:
     def end(self) -> str:
         """When it is removed, in words."""
         return end_words(self.tags)
+
+    @property
+    def end_values(self) -> dict[str, Any]:
+        """Its end as a specification has it."""
+        hours = self.tags.get(tag.IDLE_HOURS)
+        return {
+            "until": self.tags.get(tag.UNTIL),
+            "idle_hours": int(hours) if hours else None,
+            "forever": self.tags.get(tag.FOREVER),
+        }
 
 
 def deployment_tags(spec: DeploymentSpec, model: str, version: str, owner: str) -> dict[str, str]:
@@ -88,6 +98,12 @@ def end_words(tags: Mapping[str, str]) -> str:
     if hours := tags.get(tag.IDLE_HOURS):
         words.append(f"after {hours} h without a call")
     return " or ".join(words) or "no end: it has no tag of one"
+
+
+def model_of_tags(tags: Mapping[str, str]) -> str:
+    """Return the NAME@VERSION that tags name; empty if they name none."""
+    name, version = tags.get(tag.MODEL), tags.get(tag.VERSION)
+    return f"{name}@{version}" if name and version else ""
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -29,6 +29,7 @@ TargetKind = Literal[
 TARGET_KINDS: tuple[str, ...] = get_args(TargetKind)
 _NAME = re.compile(r"[a-z0-9](-?[a-z0-9])*")
 _MAX_NAME = 32
+_LEAST_STEP = 0.1
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(@\d+\.\d+\.\d+)?")
 
 
@@ -81,6 +82,12 @@ class Rollout(ConfigSection):
     """Part of the requests with an error of the server, above which the shift is rolled back."""
     max_latency: DurationS = Field(default="30s", validate_default=True, gt=0)
     """95th percentile of the time in the model above which the shift is rolled back."""
+
+    @model_validator(mode="after")
+    def _step(self) -> Rollout:
+        if self.kind == "linear" and self.size < _LEAST_STEP:
+            raise ValueError("size: a linear step is a tenth or more, such as 10%")
+        return self
 
 
 class GoldenPrompts(ConfigSection):
@@ -164,6 +171,10 @@ class DeploymentSpec(ConfigSection):
     """With `to: component`: accelerators of a copy; all of the instance if omitted."""
     image: str | None = None
     """Image with digest; the environment's serving image if omitted."""
+    ami: str | None = None
+    """Operating system of the instances (`InferenceAmiVersion`); by the image's CUDA if omitted."""
+    chat: bool = True
+    """True if conversations are asked, which a model without a chat template cannot answer."""
     settings: dict[str, str] = Field(default_factory=dict)
     """Settings of the server: variables after `TEMPER_SERVE_`, such as MAX_CONTEXT."""
     batch: Batch | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from deployment.account import DeploymentAccount
 from deployment.model import DeployedModel
@@ -33,11 +33,14 @@ class DeploymentRequest:
         spec: The specification.
         model: The version that is served.
         owner: Who deploys it.
+        verify: Called when the new version serves; an error that it raises makes a target that
+            can ask its deployment restore the version before.
     """
 
     spec: DeploymentSpec
     model: DeployedModel
     owner: str
+    verify: Callable[[], None] | None = None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -92,6 +95,18 @@ class DeploymentTarget(Protocol):
 
         Raises:
             DeployModelError: Something remains.
+        """
+
+
+@runtime_checkable
+class AnsweringTarget(Protocol):
+    """Target whose deployments can be asked from here, for golden prompts."""
+
+    def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer of a deployment to a body of OpenAI's protocol.
+
+        Raises:
+            DeployModelError: It does not answer.
         """
 
 

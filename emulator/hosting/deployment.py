@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from emulator.hosting.context import HostingContext
 from emulator.hosting.deployment_rules import RolloutPlan
 from emulator.hosting.endpoint_configs import EmulatedConfig
-from emulator.hosting.fleet import Fleet
+from emulator.hosting.fleet import Finished
 
 TIMED_OUT = "The deployment exceeded MaximumExecutionTimeoutInSeconds and was rolled back."
 
 
+class Startable(Protocol):
+    """Instances of a variant, or copies of a component."""
+
+    def start(self, count: int, finished: Finished) -> None:
+        """Start, and tell the end."""
+
+    def end(self) -> None:
+        """End at once."""
+
+
+_Started = TypeVar("_Started", bound=Startable)
+
+
 @dataclass
-class Deployment:
+class TrafficShift(Generic[_Started]):
     """Deployment in progress.
 
     Args:
         context: Clock, account and containers.
-        config: Configuration to deploy.
+        config: Configuration to deploy; None for a component.
         plan: Its steps.
         fleets: Fleet of each variant, not yet started.
         counts: Number of instances of each variant.
@@ -34,9 +47,9 @@ class Deployment:
     """
 
     context: HostingContext
-    config: EmulatedConfig
+    config: EmulatedConfig | None
     plan: RolloutPlan
-    fleets: dict[str, Fleet]
+    fleets: Mapping[str, _Started]
     counts: dict[str, int]
     finished: Callable[[str | None], None]
     share: Fraction = Fraction(0)
@@ -64,6 +77,7 @@ class Deployment:
 
     def describe(self) -> dict[str, Any]:
         """Return the deployment as `PendingDeploymentSummary` has it."""
+        assert self.config is not None
         return {"EndpointConfigName": self.config.name, "StartTime": self.started}
 
     def cancel(self) -> None:

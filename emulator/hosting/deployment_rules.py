@@ -93,7 +93,7 @@ def _even_steps(size: Mapping[str, Any], wait_s: float, instances: int) -> tuple
 
 def _share(size: Mapping[str, Any], instances: int) -> Fraction:
     """Return a size as a share; at least one instance, since instances are not divided."""
-    if size["Type"] == "INSTANCE_COUNT":
+    if size["Type"] != "CAPACITY_PERCENT":
         return Fraction(size["Value"], instances)
     whole = max(1, int(Fraction(size["Value"], 100) * instances))
     return Fraction(whole, instances)

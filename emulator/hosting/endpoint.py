@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from emulator.hosting.context import HostingContext, reject
-from emulator.hosting.deployment import Deployment
+from emulator.hosting.deployment import TrafficShift
 from emulator.hosting.deployment_rules import plan_deployment
 from emulator.hosting.endpoint_configs import EmulatedConfig
 from emulator.hosting.fleet import Fleet
@@ -46,7 +46,7 @@ class EmulatedEndpoint:
         self.config, self.status = config, "Creating"
         self.created = self.modified = context.clock.now()
         self.failure = ""
-        self.deployment: Deployment | None = None
+        self.deployment: TrafficShift[Fleet] | None = None
         self.deployment_config: Mapping[str, Any] | None = request.get("DeploymentConfig")
         self.weights, self.desired = _weights(config), _counts(config)
         self.capture: Mapping[str, Any] | None = config.request.get("DataCaptureConfig")
@@ -95,7 +95,7 @@ class EmulatedEndpoint:
             weights |= {name: w for name, w in self.weights.items() if name in weights}
         self._generation += 1
         smallest = min(counts[variant["VariantName"]] for variant in config.variants)
-        deployment = Deployment(
+        deployment = TrafficShift(
             self._context,
             config,
             plan_deployment(deployment_config, smallest),
@@ -109,28 +109,23 @@ class EmulatedEndpoint:
 
     def scale(self, desired: Mapping[str, int], weights: Mapping[str, float]) -> None:
         """Change numbers of instances and weights of variants."""
-        lacking = [
-            fleet.instance_type
-            for name, fleet in self.fleets.items()
-            if desired.get(name, 0) > fleet.count
-            and fleet.instance_type in self._context.faults.no_capacity
-        ]
-        before = dict(self.desired)
+        before, waiting = dict(self.desired), set(self.fleets)
         self.desired |= desired
         self._set_status("Updating")
 
-        def finish() -> None:
+        def finished(name: str, reason: str) -> None:
             if self.status != "Updating":
                 return
-            if lacking:
-                self.desired = before
-            else:
-                self.weights |= weights
-                for name, count in self.desired.items():
-                    self.fleets[name].count = count
-            self._set_status("InService")
+            waiting.discard(name)
+            if reason:
+                self.desired[name] = before[name]
+            elif name in weights:
+                self.weights[name] = weights[name]
+            if not waiting:
+                self._set_status("InService")
 
-        self._context.later(self._context.timings.provision_s, finish)
+        for name, fleet in self.fleets.items():
+            fleet.resize(self.desired[name], partial(finished, name))
 
     def delete(self, removed: Callable[[], None]) -> None:
         """Release all instances; `removed` is called when they are gone."""
@@ -226,7 +221,7 @@ class EmulatedEndpoint:
 
     def _finish_update(
         self,
-        deployment: Deployment,
+        deployment: TrafficShift[Fleet],
         weights: dict[str, float],
         retained: Collection[str],
         reason: str | None,
@@ -247,13 +242,14 @@ class EmulatedEndpoint:
             return
         self._end_fleets()
         self.deployment = None
-        self.config, self.fleets = deployment.config, deployment.fleets
+        assert deployment.config is not None
+        self.config, self.fleets = deployment.config, dict(deployment.fleets)
         self.weights, self.desired = weights, deployment.counts
         if "DataCaptureConfig" not in retained:
             self.capture = self.config.request.get("DataCaptureConfig")
         self._set_status("InService")
 
-    def _finish_rollback(self, deployment: Deployment, reason: str) -> None:
+    def _finish_rollback(self, deployment: TrafficShift[Fleet], reason: str) -> None:
         if self.deployment is deployment and self.status == "RollingBack":
             self.deployment, self.failure = None, reason
             self._set_status("InService")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -67,27 +66,34 @@ class Fleet:
             count: Number of instances.
             finished: Is called, with the lock held, when the fleet is ready or has failed.
         """
-        if self.instance_type in self._context.faults.no_capacity:
+        if count > self.count and self.instance_type in self._context.faults.no_capacity:
             self._context.later(self._context.timings.provision_s, lambda: finished(NO_CAPACITY))
             return
 
         def provisioned() -> None:
             if self._ended:
                 return
-            self.count = count
-            if self.server is None:
+            runs, self.count = self.count > 0, count
+            if self.server is None or runs:
+                if self.server is not None and count == 0:
+                    self.server.stop()
                 finished("")
-            else:
+            elif count:
                 start_server(self._context, self.server, self.variant, self.name, finished)
+            else:
+                finished("")
 
         self._context.later(self._context.timings.provision_s, provisioned)
+
+    def resize(self, count: int, finished: Finished) -> None:
+        """Change the number of instances; the container ends with the last of them."""
+        self.start(count, finished)
 
     def end(self) -> None:
         """Release the instances and end their container."""
         self._ended, self.count = True, 0
         if self.server is not None:
-            # In a thread, since the clock must not wait for a process to end.
-            threading.Thread(target=self.server.stop, daemon=True).start()
+            self.server.stop()
 
 
 NO_CAPACITY = (
@@ -126,6 +132,7 @@ def start_server(
 
     def finish(reason: str) -> None:
         context.starting.remove(server)
+        server.is_ready = not reason
         finished(reason)
 
     def check() -> None:

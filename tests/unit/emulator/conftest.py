@@ -130,6 +130,18 @@ class HostedAccount:
         described: Request = self.client("sagemaker").describe_endpoint(EndpointName=endpoint)
         return described
 
+    def component_until(self, status: str, name: str = "base") -> Request:
+        """Advance the clock until a component has a status, and return its description."""
+        found = self.emulator.hosting.components.table.get(name)
+        end = self.clock.now() + 2000
+        while found.status != status:
+            assert self.clock.now() < end, f"{name} is {found.status}, not {status}"
+            self.advance(5)
+        described: Request = self.client("sagemaker").describe_inference_component(
+            InferenceComponentName=name
+        )
+        return described
+
     def ask(self, body: str = "", endpoint: str = "support", **more: Any) -> str:
         """Invoke an endpoint and return the answer."""
         answer = self.client("sagemaker-runtime").invoke_endpoint(

@@ -1,7 +1,7 @@
 """Container that answers as a model server does, from the files that it finds in its folder.
 
 `python model_container.py FOLDER serve`: `FOLDER/model/answer.txt` is the answer, `crash.txt` ends
-the process, `error.txt` answers 500.
+the process, `error.txt` answers 500, and `reply.json` is the whole answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/adapters":
             asked = json.loads(body)
-            ADAPTERS[asked["name"]] = (Path(asked["src"]) / "answer.txt").read_text()
+            folder = Path(asked["src"].replace("/opt/ml", sys.argv[1]))
+            if (folder / "crash.txt").exists():
+                self._answer(400, b"the rank of the adapter is 64, at most 16 is allowed")
+                return
+            ADAPTERS[asked["name"]] = (folder / "answer.txt").read_text()
             self._answer(200, b"{}")
             return
         if (MODEL / "error.txt").exists():
@@ -35,6 +39,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if b"sleep" in body:
             time.sleep(json.loads(body)["sleep"])
+        if (MODEL / "reply.json").exists():
+            self._answer(200, (MODEL / "reply.json").read_bytes())
+            return
         adapter = self.headers.get("X-Amzn-SageMaker-Adapter-Identifier")
         text = ADAPTERS[adapter] if adapter else (MODEL / "answer.txt").read_text()
         self._answer(200, (text + body.decode()).encode())
