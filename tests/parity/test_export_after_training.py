@@ -94,7 +94,10 @@ def test_the_form_that_bedrock_imports_is_uploaded_and_registered_where_it_lies(
         weights.append(AutoModelForCausalLM.from_pretrained(run.path / "model"))
         assert torch.equal(*map(_logits, weights))
     else:
-        _assert_merged(places["transformers-4"], run.path / "model", Path(document["model"]["source"]))
+        _assert_merged(
+            places["transformers-4"], run.path / "model", Path(document["model"]["source"])
+        )
+    RunFolder(run.path).set_state("finished")
     folders = read_run_model(run.path).folders
     assert folders["transformers-4"] == places["transformers-4"]
 

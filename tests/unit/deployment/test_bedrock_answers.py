@@ -49,5 +49,5 @@ def test_an_imported_model_is_compared_with_the_one_that_was_evaluated(tmp_path:
         assert made.here.service.runtime.calls.count("InvokeModel") > 2, (
             "the first found it unloaded"
         )
-        with pytest.raises(DeployModelError, match="1 of 2 differ: line 1: token 1 .* not -"):
+        with pytest.raises(DeployModelError, match=r"1 of 2 differ: line 1: token 1 .* not -"):
             target.deploy(bad)
