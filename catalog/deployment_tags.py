@@ -20,6 +20,8 @@ IDLE_HOURS = "temper:idle-hours"
 """Hours without calls after which it is removed, like `6`."""
 FOREVER = "temper:forever"
 """Reason for which it has no end."""
+TARGET = "temper:target"
+"""Kind of a deployment whose endpoint another service made, such as `hyperpod`."""
 STACK = "temper:stack"
 """CloudFormation stack that is deleted in place of the single resource."""
 

@@ -157,6 +157,7 @@ LOCAL = (
     "measured",
     "record-golden",
     "redteam",
+    "review",
     "rehearse",
     "rehearse-deploy",
     "schema",
