@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -203,18 +204,23 @@ class DeploymentSpec(ConfigSection):
     """With `to: bedrock-throughput`: its model units; one without a commitment if omitted."""
 
 
-def read_spec(file: Path | None, options: Mapping[str, Any]) -> DeploymentSpec:
+def read_spec(
+    file: Path | None,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> DeploymentSpec:
     """Return the specification from a file, whose keys the options override.
 
     Args:
         file: YAML file, or None.
         options: Values by key; sections are dictionaries, and None is not given.
+        defaults: Values of keys that neither has.
 
     Raises:
         JobError: It cannot be read, or has problems; names all of them.
     """
     source = "temper deploy-model" if file is None else str(file)
-    values = _merged(_read_file(file), options)
+    values = _merged(_merged(_merged({}, defaults), _read_file(file)), options)
     if "name" not in values and isinstance(values.get("model"), str):
         values["name"] = default_name(values["model"])
     try:
