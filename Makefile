@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -76,10 +76,16 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: serve chat register push-model models diff-models promote lineage evaluate export-suite compare feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: deploy-model swap undeploy deployments record-golden serve chat register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
+
+review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge pairs of answers: make review PAIRS=pairs.jsonl [OUT=labels.jsonl] [PORT=8300] [ARGS="--overlap 0.2"]
+	@$(if $(PAIRS),$(TEMPER) review $(PAIRS) $(if $(OUT),--out $(OUT)) $(if $(PORT),--port $(PORT)) $(ARGS),echo 'make review needs PAIRS=…' >&2; exit 2)
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
+
+search: $(VENV)/.train $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [SET="search.trials=30"] [FRESH=1]
+	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh),echo 'make search needs JOB=…' >&2; exit 2)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
@@ -113,6 +119,21 @@ promote: $(VENV)/.launch  ## change the stage of a registered version: make prom
 
 lineage: $(VENV)/.launch  ## show what a registered version was made of: make lineage MODEL=name@1.4.0
 	@$(TEMPER) lineage $(MODEL) $(ARGS)
+
+deploy-model: $(VENV)/.launch  ## deploy an approved version to AWS: make deploy-model MODEL=name@1.4.0 TO=endpoint|component|async|batch ENV=dev [FILE=deployment.yaml] [ARGS="--instance ml.g5.xlarge --idle 6"]
+	@$(TEMPER) deploy-model $(MODEL) $(if $(TO),--to $(TO)) --env $(ENV) $(if $(FILE),--file $(FILE)) $(ARGS)
+
+swap: $(VENV)/.launch  ## serve another version behind a deployment's name: make swap MODEL=name@1.5.0 ENV=dev [NAME=…] [ARGS="--golden golden.jsonl"]
+	@$(TEMPER) swap $(MODEL) --env $(ENV) $(if $(NAME),--name $(NAME)) $(if $(FILE),--file $(FILE)) $(ARGS)
+
+undeploy: $(VENV)/.launch  ## remove a deployment: make undeploy NAME=… ENV=dev
+	@$(TEMPER) undeploy $(NAME) --env $(ENV)
+
+deployments: $(VENV)/.launch  ## list deployments with state, price and end: make deployments ENV=dev
+	@$(TEMPER) deployments --env $(ENV)
+
+record-golden: $(VENV)/.launch  ## record a server's answers to golden prompts: make record-golden PROMPTS=prompts.jsonl OUT=golden.jsonl [ARGS="--url http://127.0.0.1:8000/v1"]
+	@$(TEMPER) record-golden $(PROMPTS) $(OUT) $(ARGS)
 
 redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
 	@$(TEMPER) redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)
@@ -247,10 +268,10 @@ baselines: $(VENV)/.node  ## write the baseline templates that the tests compare
 
 # --- development ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n logical --maxprocesses 4 $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
@@ -310,7 +331,7 @@ bench-preferences: $(VENV)/.train  ## compare preference methods on human prefer
 bench-memory: $(VENV)/.train  ## compare planned memory with the allocator and other estimators: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
 
-check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.dev  ## check format, lint, types, prose and imports
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.dev  ## check format, lint, types, prose and imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(PY) -m tests.style.prose

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 ROOT = Path(__file__).parents[1]
 ON_CPU = {"TEMPER_CPU": "1"}
 """Allows the CPU: the request names accelerators, which this machine does not have."""
+SERVING_PORT = 8080
+"""Port at which the service reaches a container that serves."""
 _SHM_BYTES = "1g"
 
 
@@ -32,6 +34,7 @@ class ContainerSpec:
         image: Image that the request names.
         job: Name of the job.
         arguments: Arguments of the entry point; none for the image's default command.
+        port: Port of this machine at which a container that serves is reached; 0 for none.
     """
 
     ml: Path
@@ -43,6 +46,7 @@ class ContainerSpec:
     image: str
     job: str
     arguments: tuple[str, ...] = ("train",)
+    port: int = 0
 
 
 class ContainerRuntime(Protocol):
@@ -78,7 +82,7 @@ class NamespaceRuntime:
             "host": spec.host,
             "hosts": list(spec.hosts),
             "command": [*self.command, *(spec.arguments or self.default)],
-            "environment": {**_inherited(), **spec.environment},
+            "environment": {**_inherited(), **_port(spec), **spec.environment},
             "isolated": spec.isolated,
             "cwd": str(ROOT),
         }
@@ -132,6 +136,7 @@ class OciRuntime:
             [
                 *(self.engine, "run", "--rm", "--name", _container_name(spec), "--init=false"),
                 *(f"--hostname={spec.host}", f"--shm-size={_SHM_BYTES}", *network, *hosts),
+                *(["--publish", f"127.0.0.1:{spec.port}:{SERVING_PORT}"] if spec.port else []),
                 *("--volume", f"{spec.ml}:/opt/ml", *variables, self.image),
                 *spec.arguments,
             ],
@@ -214,6 +219,11 @@ def _inherited() -> dict[str, str]:
     names = ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     inherited = {name: os.environ[name] for name in names if name in os.environ}
     return {**inherited, **ON_CPU, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def _port(spec: ContainerSpec) -> dict[str, str]:
+    """Return the variable that tells a container its port: namespaces share this machine's."""
+    return {"SAGEMAKER_BIND_TO_PORT": str(spec.port)} if spec.port else {}
 
 
 def _container_name(spec: ContainerSpec) -> str:

@@ -287,8 +287,8 @@ class EmulatedTrainingJob:
             self._description |= {
                 "TrainingJobStatus": status,
                 "TrainingEndTime": time.time(),
-                "TrainingTimeInSeconds": int(self._machine_s),
-                "BillableTimeInSeconds": int(self._machine_s),
+                "TrainingTimeInSeconds": max(1, int(self._machine_s)),
+                "BillableTimeInSeconds": max(1, int(self._machine_s)),
                 "ResourceConfig": {**config, "SelectedInstanceType": instance_type},
             }
             if reason:

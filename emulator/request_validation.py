@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emulator.botocore_schema import validation_errors
+from emulator.moto_account import ACCOUNT
 
 Client = Callable[[str], Any]
 
@@ -20,11 +21,12 @@ class RequestRejected(Exception):  # noqa: N818 (a response of the service, not 
     Args:
         code: Error code, such as `ValidationException`.
         message: Error message.
+        details: Further members of the error's shape.
     """
 
-    def __init__(self, code: str, message: str):
+    def __init__(self, code: str, message: str, **details: Any):
         super().__init__(f"{code}: {message}")
-        self.code, self.message = code, message
+        self.code, self.message, self.details = code, message, details
 
 
 def check_request(request: dict[str, Any], client: Client, quotas: Mapping[str, int]) -> None:
@@ -114,12 +116,18 @@ def _check_account(request: Mapping[str, Any], client: Client) -> None:
         client("s3").head_bucket(Bucket=bucket)
 
 
-def check_role(arn: str, client: Client) -> None:
-    """Reject a role that does not exist or does not trust SageMaker."""
+def check_role(arn: str, client: Client, service: str = "sagemaker.amazonaws.com") -> None:
+    """Reject a role that does not exist or does not trust a service.
+
+    Args:
+        arn: ARN of the role.
+        client: Returns the boto3 client of a service of the emulated account.
+        service: Principal of the service that assumes the role.
+    """
     with _reject_missing(f"Could not assume role {arn}"):
         role = client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
-        if "sagemaker.amazonaws.com" not in json.dumps(role["AssumeRolePolicyDocument"]):
-            reject(f"Could not assume role {arn}: it does not trust SageMaker")
+        if service not in json.dumps(role["AssumeRolePolicyDocument"]):
+            reject(f"Could not assume role {arn}: it does not trust {service}")
 
 
 def check_keys(keys: Iterable[str | None], client: Client) -> None:
@@ -139,13 +147,15 @@ def check_network(vpc: Mapping[str, Any] | None, client: Client) -> None:
 
 
 def check_image(image: str, client: Client) -> None:
-    """Reject an image of ECR that does not exist."""
-    if ".dkr.ecr." in image:
-        repository, _, digest = image.partition("/")[2].partition("@")
-        with _reject_missing(f"Cannot find requested image: {image}"):
-            client("ecr").describe_images(
-                repositoryName=repository, imageIds=[{"imageDigest": digest}]
-            )
+    """Reject an image of the account's own ECR that does not exist."""
+    registry, _, rest = image.partition("/")
+    if ".dkr.ecr." not in registry or not registry.startswith(ACCOUNT):
+        return
+    name, _, digest = rest.partition("@")
+    repository, _, tag = name.partition(":")
+    wanted = {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
+    with _reject_missing(f"Cannot find requested image: {image}"):
+        client("ecr").describe_images(repositoryName=repository, imageIds=[wanted])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Emulated API of SageMaker's training and processing services.
+"""Emulated API of SageMaker: training jobs, processing jobs, hosting.
 
 An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
 `AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
@@ -7,40 +7,40 @@ objects that a request names must exist in the emulated account.
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import boto3
 
+from emulator.aws_service import AwsServer, AwsService, Handler
+from emulator.clock import Clock, SystemClock
+from emulator.hosting.api import Hosting
+from emulator.hosting.context import HostingContext, HostingTimings
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
 from emulator.log_sink import JobKind, LogSink
+from emulator.moto_account import ACCOUNT
+from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
 from emulator.processing_job import EmulatedProcessingJob
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
 
-ACCOUNT = "123456789012"
-
 
 @dataclass
 class FaultInjection:
     """Faults that the emulated service injects.
 
+    `SageMakerEmulator.errors` plants errors of single operations.
+
     Attributes:
-        lost_replies: Number of CreateTrainingJob calls that create the job and get no reply.
         quotas: Allowed number of instances by type; types that are missing are unlimited.
-        throttled: Number of Search calls that are rejected for their rate.
     """
 
-    lost_replies: int = 0
-    throttled: int = 0
     quotas: dict[str, int] = field(default_factory=dict)
 
 
@@ -53,11 +53,15 @@ class SageMakerEmulator:
         home: Folder for the disks of its machines.
         runtime: Runs the containers.
         timings: Delays and periods of the service.
+        clock: Clock of the hosting; the machine's by default.
+        hosting_timings: Delays and periods of the hosting.
 
     Attributes:
-        calls: Names of the operations that were called, in order.
+        account: Endpoint of the emulated account.
         faults: Faults to inject.
         processing: Processing jobs.
+        hosting: Models and endpoints.
+        services: The services, for a server.
     """
 
     def __init__(
@@ -67,11 +71,12 @@ class SageMakerEmulator:
         home: Path,
         runtime: ContainerRuntime,
         timings: ServiceTimings,
+        clock: Clock | None = None,
+        hosting_timings: HostingTimings | None = None,
     ):
         self.region = region
         self.faults = FaultInjection()
-        self.calls: list[str] = []
-        self._endpoint, self._home = endpoint, home
+        self.account, self._home = endpoint, home
         self._runtime, self._timings = runtime, timings
         self._jobs: dict[str, EmulatedTrainingJob] = {}
         self._past_jobs: dict[str, dict[str, Any]] = {}
@@ -80,29 +85,47 @@ class SageMakerEmulator:
         self._session = boto3.Session("test", "test", region_name=region)
         prefix = f"arn:aws:sagemaker:{region}:{ACCOUNT}:processing-job/"
         self.processing = ProcessingApi(self._create_processing_job, prefix)
+        context = HostingContext(
+            self.client,
+            region,
+            home / "hosting",
+            runtime,
+            clock or SystemClock(),
+            hosting_timings or HostingTimings(),
+        )
+        self.hosting = Hosting(context, self._list_tags)
+        self._sagemaker = AwsService(
+            "sagemaker",
+            {**self._operations(), **self.hosting.operations},
+            late={"DescribeTrainingJob": ("ModelArtifacts",)},
+        )
+        quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
+        self.services = (self._sagemaker, quotas, *self.hosting.services)
+
+    @property
+    def calls(self) -> list[str]:
+        """Names of the operations of SageMaker that were called, in order."""
+        return self._sagemaker.calls
+
+    @property
+    def errors(self) -> PlantedErrors:
+        """Errors that operations of SageMaker answer with, and replies that get lost."""
+        return self._sagemaker.errors
 
     def client(self, name: str) -> Any:
         """Return a boto3 client of the emulated account; all threads share one."""
         with self._client_lock:
             if name not in self._clients:
-                self._clients[name] = self._session.client(name, endpoint_url=self._endpoint)
+                self._clients[name] = self._session.client(name, endpoint_url=self.account)
             return self._clients[name]
 
-    def handle(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Execute an operation and return its response.
-
-        Raises:
-            RequestRejected: The service rejects the request.
-        """
-        self.calls.append(action)
-        actions = {
+    def _operations(self) -> dict[str, Handler]:
+        return {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": lambda r: self._describe(r["TrainingJobName"]),
-            "ListTags": self._list_tags,
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
-            "ListServiceQuotas": self._list_quotas,
             "CreateProcessingJob": lambda r: self.processing.create(
                 r, self.client, self.faults.quotas
             ),
@@ -110,9 +133,6 @@ class SageMakerEmulator:
             "ListProcessingJobs": self.processing.list,
             "StopProcessingJob": self.processing.stop,
         }
-        if action not in actions:
-            raise RequestRejected("UnknownOperationException", f"{action} is not emulated")
-        return actions[action](request)
 
     def job(self, name: str) -> EmulatedTrainingJob:
         """Return the job of a name.
@@ -135,8 +155,11 @@ class SageMakerEmulator:
         for job in self._jobs.values():
             job.join(self._timings.grace_s)
         self.processing.close(self._timings.grace_s)
+        self.hosting.close()
         self._jobs, self._past_jobs = {}, {}
-        self.calls, self.faults = [], FaultInjection()
+        self.faults = FaultInjection()
+        for service in self.services:
+            service.reset()
 
     def add_past_job(self, description: dict[str, Any]) -> None:
         """Add a job that ended before the emulator was started.
@@ -154,13 +177,13 @@ class SageMakerEmulator:
         kind, _, name = request["ResourceArn"].rpartition(":")[2].partition("/")
         if kind == "processing-job":
             return {"Tags": self.processing.job(name).describe().get("Tags", [])}
+        if kind != "training-job":
+            response: dict[str, Any] = self.client("sagemaker").list_tags(**request)
+            return {key: response[key] for key in ("Tags", "NextToken") if key in response}
         description = self._past_jobs.get(name) or self.job(name).describe()
         return {"Tags": description.get("Tags", [])}
 
     def _search(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self.faults.throttled:
-            self.faults.throttled -= 1
-            raise RequestRejected("ThrottlingException", "Rate exceeded")
         jobs = [*self._past_jobs.values(), *(job.describe() for job in self._jobs.values())]
         return search_jobs(request, jobs)
 
@@ -197,7 +220,7 @@ class SageMakerEmulator:
             credentials={
                 "AWS_ACCESS_KEY_ID": "test",
                 "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_ENDPOINT_URL": self._endpoint,
+                "AWS_ENDPOINT_URL": self.account,
             },
         )
 
@@ -245,53 +268,17 @@ class SageMakerEmulator:
         }
 
 
-class EmulatorServer(ThreadingHTTPServer):
-    """HTTP server of the emulated service, on a free port of this machine."""
+class EmulatorServer(AwsServer):
+    """HTTP server of the emulated services, which end with it.
 
-    daemon_threads = True
+    Args:
+        emulator: The services.
+    """
 
-    def __init__(self, service: SageMakerEmulator):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.service = service
-
-    @property
-    def url(self) -> str:
-        """Endpoint for boto3."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> EmulatorServer:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
+    def __init__(self, emulator: SageMakerEmulator):
+        super().__init__(emulator.services, emulator.account)
+        self._emulator = emulator
 
     def __exit__(self, *error: object) -> None:
-        self.service.close()
-        self.shutdown()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Handle a call in the JSON 1.1 protocol."""
-        assert isinstance(self.server, EmulatorServer)
-        service = self.server.service
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        try:
-            answer, status = service.handle(action, json.loads(body or b"{}")), 200
-        except RequestRejected as rejection:
-            answer, status = {"__type": rejection.code, "message": rejection.message}, 400
-        if action == "CreateTrainingJob" and service.faults.lost_replies:
-            service.faults.lost_replies -= 1
-            self.close_connection = True  # without a reply, as when the network fails
-            return
-        text = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Log nothing: the terminal shows the rehearsal."""
+        self._emulator.close()
+        super().__exit__(*error)

@@ -38,12 +38,14 @@ class InputArtifact:
         channel: Name of its input channel, unique in the job.
         source: Path or S3 address as the job writes it.
         path: Path on this machine; None for an S3 address.
+        version: Digest of the objects at an S3 address, if they were listed.
     """
 
     key: str
     channel: str
     source: str
     path: Path | None
+    version: str = ""
 
     @property
     def base_name(self) -> str:
@@ -100,7 +102,7 @@ class InputArtifact:
     @cached_property
     def digest(self) -> str:
         """Digest of names and contents, by which the same input is never uploaded twice."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.version.encode())
         for file in self.files:
             digest.update(self.relative_path(file).encode() + b"\0")
             with file.open("rb") as stream:

@@ -46,8 +46,10 @@ def plan_preparation(job_file: Path, overrides: str = "", out: Path | None = Non
     """
     from preparation.estimate import estimate
     from preparation.plan import plan
+    from preparation.source_copies import copy_sources
 
-    planned = plan(load_preparation(job_file, overrides))
+    job = load_preparation(job_file, overrides)
+    planned = plan(job, copies=copy_sources(job, _say))
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     cores = planned.job.prepare.workers or len(os.sched_getaffinity(0))
     _say(f"{planned.job.name}: {len(planned.units)} units, {size:,.1f} MiB")
@@ -99,6 +101,7 @@ def run_preparation(
     from preparation.leftovers import remove_leftovers
     from preparation.passes.building import REPORT_FILE, read_json
     from preparation.plan import plan
+    from preparation.source_copies import copy_sources
     from preparation.storage import LATEST, is_finished, open_folder
 
     runner = _ray_runner(job) if on_ray else LocalTasks
@@ -106,7 +109,7 @@ def run_preparation(
         from preparation.synthesized import with_synthesized
 
         job = with_synthesized(job, _say)
-    planned = plan(job)
+    planned = plan(job, copies=copy_sources(job, _say))
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     _say(f"{job.name}: {len(planned.units)} units, {size:,.1f} MiB, folder {planned.folder}")
     if is_finished(planned.folder) and not fresh:

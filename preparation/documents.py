@@ -31,12 +31,18 @@ def is_document(path: Path, source: PreparedSource) -> bool:
     return suffix in _ALWAYS or (source.documents and suffix in _IF_ASKED)
 
 
-def locate_source(source: PreparedSource) -> ResolvedSource:
+def locate_source(source: PreparedSource, copy: Path | None = None) -> ResolvedSource:
     """Locate a source with its data files and its documents.
+
+    Args:
+        source: The source.
+        copy: Copy of a source in S3 on this machine.
 
     Raises:
         DataError: It does not exist, or it holds no data.
     """
+    if copy is not None:
+        source = source.model_copy(update={"source": str(copy)})
     path = existing_path(source.source)
     if path is None:
         return locate(source)

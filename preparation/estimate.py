@@ -6,20 +6,28 @@ import json
 import math
 import resource
 import sys
+import tempfile
 import time
 import zlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from preparation.config.duplicates import DuplicatesStep
+from preparation.config.job import PreparationJob
 from preparation.examples import ExampleTexts
 from preparation.ledger import Ledger
 from preparation.passes.examine_rows import read_records
-from preparation.plan import PreparationPlan
+from preparation.plan import PreparationPlan, plan
 from preparation.row_conversion import RowConverter
 from preparation.rows import PreparedRow
+from preparation.s3_objects import S3Listing
+from preparation.source_copies import sample_sources
 from preparation.step_runner import RowRecords, StepRunner
 from preparation.steps.step import StepSection
+from preparation.work_units import WorkUnit
 from training.data.readers.records import BadRecord
 from training.data.schema.rows import RowError
 
@@ -104,25 +112,59 @@ class PreparationEstimate:
         )
 
 
-def estimate(planned: PreparationPlan) -> PreparationEstimate:
-    """Return what a preparation takes, from rows of evenly spaced units.
+def estimate_on_target(job: PreparationJob) -> tuple[PreparationEstimate, dict[str, S3Listing]]:
+    """Return what a preparation takes elsewhere, and the objects of its sources in S3.
+
+    Of these, only beginnings are read here.
 
     Args:
-        planned: The preparation.
+        job: The job.
 
     Raises:
         TemperError: A source or a step cannot be used.
     """
+    with tempfile.TemporaryDirectory(prefix="temper-") as folder:
+        samples = sample_sources(job, Path(folder))
+        planned = plan(job, copies={uri: copy for uri, (_, copy) in samples.items()})
+        read = Counter[int]()
+        for unit in planned.units:
+            for part in unit.ranges:
+                read[part.source] += part.bytes
+        sizes = {
+            index: samples[source.source][0].bytes / max(1, read[index])
+            for index, source in enumerate(job.prepare.sources)
+            if source.source in samples
+        }
+        found = estimate(planned, sizes)
+    return found, {uri: listing for uri, (listing, _) in samples.items()}
+
+
+def estimate(
+    planned: PreparationPlan, scale_of: Mapping[int, float] = MappingProxyType({})
+) -> PreparationEstimate:
+    """Return what a preparation takes, from rows of evenly spaced units.
+
+    Args:
+        planned: The preparation.
+        scale_of: By its index, how many times as large a source is as what the plan has of it.
+
+    Raises:
+        TemperError: A source or a step cannot be used.
+    """
+
+    def size(unit: WorkUnit) -> float:
+        return unit.bytes * scale_of.get(unit.ranges[0].source, 1.0)
+
     steps = planned.job.prepare.steps
     sections = [step for step in steps if isinstance(step, StepSection)]
     sections = [step for step in sections if not isinstance(step, DuplicatesStep)]
     runner = StepRunner(sections, Ledger(ExampleTexts(steps)), RowRecords([], []))
     rows = seconds = written = 0.0
-    sampled = covered = 0
+    sampled, covered = 0, 0.0
     start = time.process_time()
     count = len(planned.units)
     for index in range(0, count, max(1, math.ceil(count / _SAMPLED_UNITS))):
-        batch, unit_bytes = _sample(planned, index), planned.units[index].bytes
+        batch, unit_bytes = _sample(planned, index), size(planned.units[index])
         scale = unit_bytes / batch.bytes if batch.bytes else 0.0
         begun = time.process_time()
         for row in runner.run(batch.rows):
@@ -133,14 +175,21 @@ def estimate(planned: PreparationPlan) -> PreparationEstimate:
         covered += unit_bytes
         if time.process_time() - start > _LIMIT_S:
             break
-    total = sum(unit.bytes for unit in planned.units)
+    total = sum(map(size, planned.units))
+    units = max(count, round(total / (planned.job.prepare.unit_mib * _MIB)))
     rest = total / covered if covered else 0.0  # units that were not sampled are like the others
     seconds = _START_S + rest * (seconds + _PASSES.seconds(rows, written))
     if any(isinstance(step, DuplicatesStep) for step in steps):
         seconds += rest * _DUPLICATES.seconds(rows, written)
     shared = rest * rows * _BYTES_PER_ROW / _MIB
     return PreparationEstimate(
-        round(rest * rows), total, count, seconds, _resident_mib() + _WORKING_MIB, shared, sampled
+        round(rest * rows),
+        round(total),
+        units,
+        seconds,
+        _resident_mib() + _WORKING_MIB,
+        shared,
+        sampled,
     )
 
 

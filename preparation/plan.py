@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from preparation.config.job import PreparationJob
@@ -50,18 +52,24 @@ class PreparationPlan:
         return f"{self.job.prepare.output}/{self.job.name}/{BUILDING}{self.digest}"
 
 
-def plan(job: PreparationJob, unit_bytes: int | None = None) -> PreparationPlan:
+def plan(
+    job: PreparationJob,
+    unit_bytes: int | None = None,
+    *,
+    copies: Mapping[str, Path] = MappingProxyType({}),
+) -> PreparationPlan:
     """Locate the sources of a job and divide them into units.
 
     Args:
         job: The job.
         unit_bytes: Size of a unit; `prepare.unit_mib` if not set.
+        copies: Copies of the sources in S3 on this machine, by their addresses.
 
     Raises:
         DataError: A source cannot be read.
     """
     sources = job.prepare.sources
-    located = distinct([locate_source(source) for source in sources])
+    located = distinct([locate_source(one, copies.get(one.source)) for one in sources])
     labels = [resolved.label for resolved in located]
     size = unit_bytes or job.prepare.unit_mib * _MIB
     units, content = divide(located, sources, size)
@@ -71,7 +79,7 @@ def plan(job: PreparationJob, unit_bytes: int | None = None) -> PreparationPlan:
 def _digest(job: PreparationJob, content: str) -> str:
     """Return a digest of everything that the result depends on; workers and place are not."""
     # Synthesized rows are a source; other limits or prices that wrote the same rows are no change.
-    excluded: dict[str, Any] = {"prepare": {"workers", "output"}, "synthesize": True}
+    excluded: dict[str, Any] = {"prepare": {"workers", "output", "copies"}, "synthesize": True}
     recipe = without_folders(job).model_dump(mode="json", exclude=excluded)
     used = [
         hashlib.sha256(path.read_bytes()).hexdigest()

@@ -74,7 +74,8 @@ def relocated(job: PreparationJob, names: Mapping[str, str], output: str) -> str
     """
     document = _set_keys(with_files(job, names.__getitem__))
     document["prepare"]["output"] = output
-    document["prepare"].pop("workers", None)
+    for key in ("workers", "copies"):
+        document["prepare"].pop(key, None)
     return _as_yaml(document)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import xxhash
 
 from preparation.config.split import Split, SplitName
+from preparation.duplicates.groups import JoinedGroups, group_number
 from preparation.rows import PreparedRow
 
 
@@ -15,12 +14,12 @@ class Splitter:
 
     Args:
         split: Section `prepare.split`.
-        roots: Name of each group that is joined to another by duplicates.
+        joined: Groups that duplicates join to others.
     """
 
-    def __init__(self, split: Split, roots: Mapping[str, str]):
+    def __init__(self, split: Split, joined: JoinedGroups):
         self._split = split
-        self._roots = roots
+        self._joined = joined
 
     def side(self, row: PreparedRow, content: str, duplicates: str = "") -> SplitName:
         """Return the side of a row.
@@ -32,7 +31,7 @@ class Splitter:
         """
         key = content
         if self._split.by == "group":
-            key = self._group(row, content, duplicates)
+            key = self.group(row, content, duplicates)
         share = xxhash.xxh3_64_intdigest(f"{self._split.seed}\0{key}") / 2**64
         test = self._split.test or 0.0
         if share < test:
@@ -50,8 +49,5 @@ class Splitter:
             content: Hash of its content.
             duplicates: Group of its near duplicates, if it has any.
         """
-        return xxhash.xxh3_64_hexdigest(self._group(row, content, duplicates))
-
-    def _group(self, row: PreparedRow, content: str, duplicates: str) -> str:
         key = duplicates or row.group or content
-        return self._roots.get(key, key)
+        return f"{self._joined.root(group_number(key)):016x}"

@@ -29,12 +29,18 @@ def open_folder(path: str) -> Any:
         # Absolute: fsspec keeps its folders by their path, also when the working directory changes.
         return get_datafolder(str(Path(path).absolute()))
     from fsspec.implementations.arrow import ArrowFSWrapper
+
+    return get_datafolder((path.removeprefix(_S3), ArrowFSWrapper(s3_filesystem())))
+
+
+def s3_filesystem() -> Any:
+    """Return pyarrow's client of S3, with the Region and endpoint of the AWS CLI and SDKs."""
     from pyarrow.fs import S3FileSystem
 
-    # The endpoint is that of the AWS CLI and SDKs; pyarrow does not read it from the environment.
+    # pyarrow does not read the endpoint from the environment.
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    s3 = S3FileSystem(region=os.environ.get("AWS_REGION"), endpoint_override=endpoint)
-    return get_datafolder((path.removeprefix(_S3), ArrowFSWrapper(s3)))
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return S3FileSystem(region=region, endpoint_override=endpoint)
 
 
 def is_finished(folder: str) -> bool:

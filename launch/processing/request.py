@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.tags import tag_value
@@ -41,9 +41,21 @@ class ProcessingResources:
     max_runtime_s: int
 
 
+class ProcessingInput(NamedTuple):
+    """Input of a processing job.
+
+    Attributes:
+        uri: S3 prefix, or the address of an object.
+        folder: Name of the folder for what is below it; empty if the prefix has it itself.
+    """
+
+    uri: str
+    folder: str = ""
+
+
 def processing_request(
     name: str,
-    inputs: Mapping[str, str],
+    inputs: Mapping[str, ProcessingInput],
     resources: ProcessingResources,
     platform: PlatformParameters,
     *,
@@ -54,7 +66,7 @@ def processing_request(
 
     Args:
         name: Name of the processing job.
-        inputs: Name of each input -> S3 prefix; `job` is the job file's.
+        inputs: Inputs by name; `job` is that of the job file.
         resources: Machines.
         platform: Parameters of the deployment.
         creator: Name of the user, for a tag.
@@ -73,7 +85,7 @@ def processing_request(
     }
     return {
         "ProcessingJobName": name,
-        "ProcessingInputs": [_input(key, uri) for key, uri in inputs.items()],
+        "ProcessingInputs": [_input(key, one) for key, one in inputs.items()],
         # The result is written to S3 by the container; the key is what the engineer role requires.
         "ProcessingOutputConfig": {"Outputs": [], "KmsKeyId": platform["keys/data"]},
         "ProcessingResources": {
@@ -116,12 +128,12 @@ def job_name(prefix: str, data_set: str, digest: str, attempt: int) -> str:
     return name[: _MAX_NAME - len(end)].rstrip("-") + end
 
 
-def _input(name: str, uri: str) -> dict[str, Any]:
+def _input(name: str, given: ProcessingInput) -> dict[str, Any]:
     return {
         "InputName": name,
         "S3Input": {
-            "S3Uri": uri,
-            "LocalPath": f"{INPUTS}/{name}",
+            "S3Uri": given.uri,
+            "LocalPath": f"{INPUTS}/{name}/{given.folder}".rstrip("/"),
             "S3DataType": "S3Prefix",
             "S3InputMode": "File",
             "S3DataDistributionType": "FullyReplicated",

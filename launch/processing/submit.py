@@ -24,6 +24,7 @@ from launch.processing.request import (
     INPUTS,
     JOB_INPUT,
     MAX_INPUTS,
+    ProcessingInput,
     ProcessingResources,
     input_names,
     job_name,
@@ -122,7 +123,7 @@ class ProcessingTarget:
         output = f"s3://{self.platform['buckets/data']}/{FOLDER}"
         names = input_names(len(submission.inputs))
         paths = [
-            f"{INPUTS}/{name}/{artifact.base_name}"
+            f"{INPUTS}/{name}/{_base_name(artifact)}"
             for name, artifact in zip(names, submission.inputs, strict=True)
         ]
         text = submission.job_text(paths, output)
@@ -141,15 +142,19 @@ class ProcessingTarget:
         confirm(f"Start {name}?")
         home = S3Uri(self.platform["buckets/data"], f"uploads/prepare/{digest[:24]}")
         self._store.put_text(text, home / "job.yaml")
-        uris = {JOB_INPUT: f"{home}/"}
+        inputs = {JOB_INPUT: ProcessingInput(f"{home}/")}
         days = self.platform.get("storage/upload-days")
         for key, artifact in zip(names, submission.inputs, strict=True):
+            if artifact.path is None:
+                folder = "" if artifact.base_name else _base_name(artifact)
+                inputs[key] = ProcessingInput(artifact.s3_uri, folder)
+                continue
             bucket = self.platform["buckets/data"]
             uploaded = self._store.upload_artifact(artifact, bucket, int(days) if days else None)
-            uris[key] = str(uploaded)
+            inputs[key] = ProcessingInput(str(uploaded))
         request = processing_request(
             name,
-            uris,
+            inputs,
             resources,
             self.platform,
             creator=current_user(),
@@ -176,7 +181,17 @@ class ProcessingTarget:
                 f"image: temper publish-image {IMAGE_KIND} --env {environment}"
             )
         self.platform.image(IMAGE_KIND)
-        problems = []
+        bucket = self.platform["buckets/data"]
+        problems = [
+            Problem(
+                artifact.key,
+                f"the role of processing jobs reads the bucket {bucket} only",
+                artifact.source,
+                "Copy it there first (aws s3 sync), or prepare it with another --target",
+            )
+            for artifact in submission.inputs
+            if artifact.path is None and S3Uri.parse(artifact.source).bucket != bucket
+        ]
         if len(submission.inputs) >= MAX_INPUTS:
             fix = "Put files into one folder, and name the folder"
             message = f"a processing job has at most {MAX_INPUTS - 1} files and folders"
@@ -249,6 +264,11 @@ class ProcessingTarget:
             submission.estimate.line(cores),
             f"{hours * 60:.0f} min with the start of machines, {cost}; ended after {limit:.1f} h",
         ]
+
+
+def _base_name(artifact: InputArtifact) -> str:
+    """Return the name of a file or folder in its input, which is part of the data set's digest."""
+    return artifact.base_name or artifact.source.rstrip("/").rpartition("/")[2]
 
 
 def _choose_instance(submission: ProcessingSubmission) -> CpuInstance:

@@ -51,14 +51,18 @@ class Prepare(ConfigSection):
     """Sources, steps and output of a preparation."""
 
     sources: Annotated[tuple[PreparedSource, ...], BeforeValidator(_as_sources)] = ()
-    """One source or a list of them: files and folders as `data.train` names them. Optional if the
-    job has a section `synthesize`, whose rows are a source too."""
+    """One source or a list of them: files and folders as `data.train` names them, or objects and
+    folders in S3, `s3://BUCKET/KEY`. Optional if the job has a section `synthesize`, whose rows are
+    a source too."""
     steps: tuple[AnyStep, ...] = ()
     """Steps, in the order in which they run."""
     split: Split = Split()
     report: GroupReport | None = None
     output: str = "prepared"
     """Folder in which the result is written, as `NAME/DIGEST`."""
+    copies: str | None = None
+    """Folder of the copies of sources in S3; `.sources` in the output if not set, or in `prepared`
+    if the output is in S3."""
     unit_mib: PositiveInt = 64
     """Size of the unit of work that a worker takes at a time."""
     workers: PositiveInt | None = None

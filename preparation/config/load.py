@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.job import PreparationJob
-from preparation.config.source import PreparedSource
+from preparation.config.source import PreparedSource, is_address
 from preparation.steps.step import StepSection
 from training.config.data import Source
 from training.config.load import override, read_document
@@ -105,7 +105,9 @@ def _problems(job: PreparationJob) -> Iterable[Problem]:
 def _source_problems(sources: Sequence[PreparedSource]) -> Iterable[Problem]:
     for index, source in enumerate(sources):
         key = f"prepare.sources.{index}"
-        if existing_path(source.source) is None and not source.source.startswith("builtin:"):
+        if source.source.startswith("s3:"):
+            yield from _address_problems(f"{key}.source", source.source)
+        elif existing_path(source.source) is None and not source.source.startswith("builtin:"):
             yield Problem(
                 f"{key}.source",
                 "there is no such file or folder",
@@ -119,6 +121,12 @@ def _source_problems(sources: Sequence[PreparedSource]) -> Iterable[Problem]:
                 str(source.weight),
                 "Set weights in the training job",
             )
+
+
+def _address_problems(key: str, address: str) -> Iterable[Problem]:
+    if not is_address(address):
+        fix = "Write s3://BUCKET/KEY, or s3://BUCKET/FOLDER/ for all that is below it"
+        yield Problem(key, "this is no address in S3", address, fix)
 
 
 def _output_problems(job: PreparationJob) -> Iterable[Problem]:

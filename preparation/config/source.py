@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from training.config.data import Source
+
+S3 = "s3://"
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class PreparedSource(Source):
@@ -19,3 +24,8 @@ class PreparedSource(Source):
     DOCX and EPUB files are always documents."""
     tags: tuple[str, ...] = ()
     """Columns whose values become tags of the rows, where a row has them."""
+
+
+def is_address(value: str) -> bool:
+    """Return whether a text is an address in S3 with the name of a bucket."""
+    return value.startswith(S3) and bool(_BUCKET.fullmatch(value[len(S3) :].partition("/")[0]))

@@ -7,42 +7,46 @@ the order of the data, and removed only if it resembles one of them itself.
 
 from __future__ import annotations
 
-import struct
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from datatrove.pipeline.base import PipelineStep
 
-from preparation.duplicates.signatures import CLUSTERS, shingle_hashes
-from preparation.passes.building import write_json, write_lines
-from preparation.row_files import StoredRow, read_lines, stored_row
+from preparation.duplicates.candidates import candidates_path
+from preparation.duplicates.exchange import ExchangeWriter, read_exchange
+from preparation.duplicates.groups import write_joins
 
-VERIFIED = "duplicates"
-GROUPS = f"{VERIFIED}/groups.json"
+VERIFIED = "duplicates/verified"
+SCHEMA = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("group", pa.string()),
+        ("kind", pa.string()),
+        ("of", pa.string()),
+        ("similarity", pa.float64()),
+    ]
+)
 _Hashes: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint64]]"
 
 
 @dataclass(slots=True)
-class _KeptRow:
-    """Row of a cluster that others are compared with."""
+class _Candidate:
+    """Row of a cluster."""
 
     id: str
     content: str
     shingles: _Hashes
 
 
-@dataclass(slots=True)
-class _Cluster:
-    kept: list[_KeptRow] = field(default_factory=list)
-
-
 class VerifyDuplicates(PipelineStep):
-    """Pass over the rows of clusters, by one task.
+    """Pass over the clusters; each task has a share of them.
 
-    Its memory grows with the number of clusters, and not with the number of rows.
+    The memory of a task grows with the rows of its clusters that are kept, and not with the number
+    of rows or of clusters.
 
     Args:
         folder: datatrove's `DataFolder` of the preparation.
@@ -63,70 +67,70 @@ class VerifyDuplicates(PipelineStep):
         """Write for each unit which of its rows are duplicates, of which row, and their group.
 
         Args:
-            data: Not used: the pass reads the rows itself.
+            data: Not used: the pass reads the candidates itself.
             rank: Number of the task.
             world_size: Number of all tasks.
         """
-        clusters: defaultdict[int, _Cluster] = defaultdict(_Cluster)
-        groups = GroupUnion()
-        for unit in range(self.units):
-            members = _members(self.folder, unit)
-            written = []
-            for index, line in enumerate(read_lines(self.folder, unit)) if members else ():
-                if index in members:
-                    stored = stored_row(line)
-                    written.append(
-                        {"row": index, **self._compare(clusters[members[index]], stored)}
-                    )
-                    groups.join(written[-1]["group"], stored.row.group)
-            write_lines(self.folder, f"{VERIFIED}/{unit:05d}.jsonl", written)
-        write_json(self.folder, GROUPS, groups.roots())
+        clusters: defaultdict[int, list[_Candidate]] = defaultdict(list)
+        joins: dict[tuple[str, str], None] = {}
+        path = f"{VERIFIED}/{rank:05d}.arrow"
+        with ExchangeWriter(self.folder, path, SCHEMA, self.units) as writer:
+            for unit in range(self.units):
+                shared = read_exchange(self.folder, candidates_path(unit), rank, world_size)
+                for cluster, row, group, candidate in _candidates(shared):
+                    found = self._compare(clusters[cluster], candidate)
+                    writer.put(unit, {"row": row, **found})
+                    if group:
+                        joins[found["group"], group] = None
+        write_joins(self.folder, rank, joins)
 
-    def _compare(self, cluster: _Cluster, stored: StoredRow) -> dict[str, Any]:
+    def _compare(self, kept: list[_Candidate], mine: _Candidate) -> dict[str, Any]:
         """Return what a row duplicates, if anything, and the key of its group.
 
         The group is that of the whole cluster: rows that resemble each other a little less than
         the threshold still must not be on two sides of a split.
         """
-        text = "\n".join(part.text for part in stored.row.content())
-        mine = np.unique(shingle_hashes(text))
-        group = cluster.kept[0].content if cluster.kept else stored.content
+        group = kept[0].content if kept else mine.content
         best, similarity = None, 0.0
-        for kept in cluster.kept:
-            if kept.content == stored.content:
-                return {"group": group, "kind": "exact", "of": kept.id, "similarity": 1.0}
-            if (value := jaccard(mine, kept.shingles)) > similarity:
-                best, similarity = kept, value
+        for other in kept:
+            if other.content == mine.content:
+                return {"group": group, "kind": "exact", "of": other.id, "similarity": 1.0}
+            if (value := jaccard(mine.shingles, other.shingles)) > similarity:
+                best, similarity = other, value
         if best is not None and similarity >= self.similarity:
             rounded = round(similarity, 4)
             return {"group": group, "kind": "near", "of": best.id, "similarity": rounded}
-        cluster.kept.append(_KeptRow(stored.row.id, stored.content, mine))
-        return {"group": group}
+        kept.append(mine)
+        return {"group": group, "kind": None, "of": None, "similarity": None}
 
 
-class GroupUnion:
-    """Union of groups: a cluster of duplicates joins the documents and users of its rows."""
+def verified_rows(folder: Any, unit: int, units: int, tasks: int) -> dict[int, dict[str, Any]]:
+    """Return the rows of a unit that are in clusters, by their index.
 
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
+    Args:
+        folder: datatrove's `DataFolder` of the preparation.
+        unit: Number of the unit.
+        units: Number of all units.
+        tasks: Number of tasks that verified clusters.
+    """
+    return {
+        row["row"]: row
+        for task in range(tasks)
+        for batch in read_exchange(folder, f"{VERIFIED}/{task:05d}.arrow", unit, units)
+        for row in batch.to_pylist()
+    }
 
-    def join(self, one: str, other: str) -> None:
-        """Unite two groups; an empty one is none."""
-        if not one or not other:
-            return
-        first, second = sorted((self._root(one), self._root(other)))
-        self._parent[second] = first
 
-    def roots(self) -> dict[str, str]:
-        """Return the name of each group that was joined to another."""
-        return {key: root for key in sorted(self._parent) if (root := self._root(key)) != key}
-
-    def _root(self, key: str) -> str:
-        self._parent.setdefault(key, key)
-        while self._parent[key] != key:
-            self._parent[key] = self._parent[self._parent[key]]
-            key = self._parent[key]
-        return key
+def _candidates(batches: Iterator[Any]) -> Iterator[tuple[int, int, str, _Candidate]]:
+    """Yield cluster, index, group and comparable content of the rows of batches."""
+    for batch in batches:
+        shingles = batch["shingles"]
+        values, ends = shingles.values.to_numpy(), shingles.offsets.to_numpy()
+        columns = (batch[name].to_pylist() for name in ("cluster", "row", "group", "id", "content"))
+        for number, (cluster, row, group, id_, content) in enumerate(zip(*columns, strict=True)):
+            # A copy, as a view would keep the whole batch.
+            hashes = values[ends[number] : ends[number + 1]].copy()
+            yield cluster, row, group, _Candidate(id_, content, hashes)
 
 
 def jaccard(one: _Hashes, other: _Hashes) -> float:
@@ -134,16 +138,3 @@ def jaccard(one: _Hashes, other: _Hashes) -> float:
     shared = np.intersect1d(one, other, assume_unique=True).size
     union = one.size + other.size - shared
     return shared / union if union else 1.0
-
-
-def _members(folder: Any, unit: int) -> dict[int, int]:
-    """Return the cluster of each row of a unit that is in one, by the row's index."""
-    path = f"{CLUSTERS}/{unit:06d}.clusters"
-    if not folder.exists(path):
-        return {}
-    with folder.open(path, "rb") as stream:
-        return dict(_pairs(stream.read()))
-
-
-def _pairs(content: bytes) -> Iterator[tuple[int, int]]:
-    yield from struct.iter_unpack("<2I", content)

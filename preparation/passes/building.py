@@ -60,8 +60,14 @@ def write_json(folder: Any, path: str, value: Any) -> None:
 
 def read_json(folder: Any, path: str) -> Any:
     """Return the value of a JSON file."""
+    return orjson.loads(read_bytes(folder, path))
+
+
+def read_bytes(folder: Any, path: str) -> bytes:
+    """Return the content of a file."""
     with folder.open(path, "rb") as stream:
-        return orjson.loads(stream.read())
+        content: bytes = stream.read()
+    return content
 
 
 def write_text(folder: Any, path: str, text: str) -> None:

@@ -24,6 +24,8 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
     """
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster
 
+    from preparation.duplicates.candidates import CollectCandidates, verifying_tasks
+    from preparation.duplicates.groups import JoinGroups
     from preparation.duplicates.signatures import CLUSTERS, CONFIG, PAIRS, SIGNATURES, RowSignatures
     from preparation.duplicates.verification import VerifyDuplicates
     from preparation.passes.examine_rows import ExamineRows
@@ -64,5 +66,8 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
             lines_to_buffer=1000,
         )
         yield "clusters", [clusters], 1
-        yield "verify", [VerifyDuplicates(folder, units, duplicates.similarity)], 1
+        tasks = verifying_tasks(units)
+        yield "candidates", [CollectCandidates(folder, tasks)], units
+        yield "verify", [VerifyDuplicates(folder, units, duplicates.similarity)], tasks
+        yield "groups", [JoinGroups(folder, tasks)], 1
     yield "write", [WriteShards(folder, duplicates, after, settings.split, examples, by)], units

@@ -10,10 +10,12 @@ from datatrove.pipeline.base import PipelineStep
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
-from preparation.duplicates.verification import GROUPS, VERIFIED
+from preparation.duplicates.candidates import verifying_tasks
+from preparation.duplicates.groups import JoinedGroups
+from preparation.duplicates.verification import verified_rows
 from preparation.examples import ExampleTexts
 from preparation.ledger import Ledger
-from preparation.passes.building import read_json, read_lines, write_json, write_unit
+from preparation.passes.building import write_json, write_unit
 from preparation.row_conversion import content_hash
 from preparation.row_files import read_rows
 from preparation.rows import PreparedRow
@@ -25,6 +27,7 @@ from preparation.steps.step import StepSection
 NAME = "write"
 SPLITS = "splits"
 _STEP = "duplicates"
+_NOT_IN_A_CLUSTER: Mapping[str, Any] = {"kind": None, "group": "", "of": None}
 
 
 class WriteShards(PipelineStep):
@@ -68,10 +71,10 @@ class WriteShards(PipelineStep):
             world_size: Number of all tasks.
         """
         ledger, records = Ledger(self.examples, self.report_by), RowRecords([], [])
-        roots = read_json(self.folder, GROUPS) if self.duplicates else {}
-        splitter, sides = Splitter(self.split, roots), Counter[str]()
+        joined = JoinedGroups.read(self.folder) if self.duplicates else JoinedGroups.none()
+        splitter, sides = Splitter(self.split, joined), Counter[str]()
         groups: dict[str, str] = {}
-        rows = self._read(rank, ledger, records, groups)
+        rows = self._read(rank, world_size, ledger, records, groups)
         steps = StepRunner(self.sections, ledger, records, self.folder)
         with ShardWriter(self.folder, rank) as shards:
             for row in steps.run(rows):
@@ -85,37 +88,32 @@ class WriteShards(PipelineStep):
         write_json(self.folder, f"{SPLITS}/{rank:05d}.json", sides)
 
     def _read(
-        self, rank: int, ledger: Ledger, records: RowRecords, groups: dict[str, str]
+        self, rank: int, units: int, ledger: Ledger, records: RowRecords, groups: dict[str, str]
     ) -> Iterator[PreparedRow]:
         """Yield the stored rows that are no duplicates, or with a tag that says so."""
-        verified = self._verified(rank)
+        verified: Mapping[int, Mapping[str, Any]] = {}
+        if self.duplicates is not None:
+            verified = verified_rows(self.folder, rank, units, verifying_tasks(units))
         for index, stored in enumerate(read_rows(self.folder, rank)):
             row = stored.row
             ledger.rows_read[row.source] += 1
-            found = verified.get(index, {})
-            if found:
+            found = verified.get(index, _NOT_IN_A_CLUSTER)
+            kind = found["kind"]
+            if found["group"]:
                 groups[row.id] = found["group"]
-            note = ""
-            if found.get("kind") == "near":
+            note = f"equal to {found['of']}"
+            if kind == "near":
                 note = f"similarity {found['similarity']:.2f} to {found['of']}"
-            elif "kind" in found:
-                note = f"equal to {found['of']}"
             if self.duplicates is not None:
-                ledger.examine(_STEP, row, (found["kind"],) if "kind" in found else ())
-            if "kind" not in found:
+                ledger.examine(_STEP, row, (kind,) if kind else ())
+            if kind is None:
                 yield row
             elif self.duplicates is not None and self.duplicates.action == "drop":
-                ledger.reject(_STEP, found["kind"], row.source, row, note)
+                ledger.reject(_STEP, kind, row.source, row, note)
                 records.rejected.append(
-                    {"row": row.id, "step": _STEP, "reason": found["kind"]}
+                    {"row": row.id, "step": _STEP, "reason": kind}
                     | {key: found[key] for key in ("of", "similarity")}
                 )
             else:
-                ledger.report(_STEP, found["kind"], row, note=note)
+                ledger.report(_STEP, kind, row, note=note)
                 yield row.with_tags({"duplicate_of": found["of"]})
-
-    def _verified(self, rank: int) -> dict[int, Mapping[str, Any]]:
-        if self.duplicates is None:
-            return {}
-        lines = read_lines(self.folder, f"{VERIFIED}/{rank:05d}.jsonl")
-        return {line["row"]: line for line in lines}

@@ -42,7 +42,9 @@ def write_report_files(planned: PreparationPlan, folder: Any) -> None:
     """
     for name in (FINDINGS, REJECTED):
         _join(folder, name, len(planned.units))
-    recipe = planned.job.model_dump(mode="json", exclude={"prepare": {"workers", "output"}})
+    recipe = planned.job.model_dump(
+        mode="json", exclude={"prepare": {"workers", "output", "copies"}}
+    )
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     write_text(folder, f"{RESULT}/{RECIPE_FILE}", text)
     report = summarize(planned, folder)

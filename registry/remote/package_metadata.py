@@ -21,7 +21,9 @@ _APPROVAL = {"production": APPROVED, "archived": REJECTED}
 _STAGE = {APPROVED: "production", REJECTED: "archived", PENDING: "none"}
 _NAME, _VERSION, _STAGE_KEY = "temper-name", "temper-version", "temper-stage"
 _BY, _AT, _WHY = "temper-stage-by", "temper-stage-at", "temper-stage-reason"
-_TREE, _CHECKSUMS = "temper-tree-", "temper-s3-checksums"
+_TREE, _CHECKSUMS, _WEIGHTS = "temper-tree-", "temper-s3-checksums", "temper-weights-"
+# The forms that an adapter can be added to. All would exceed the 50 properties of a package.
+_WITH_WEIGHTS = ("safetensors", "safetensors-merged")
 
 
 def metadata(record: ModelRecord, checksums: str, evidence: str | None) -> dict[str, str]:
@@ -51,6 +53,7 @@ def metadata(record: ModelRecord, checksums: str, evidence: str | None) -> dict[
         "temper-evidence": evidence,
         _CHECKSUMS: checksums,
         **{f"{_TREE}{form}": digest for form, digest in trees_of(record).items()},
+        **{f"{_WEIGHTS}{form}": origin.weights.get(form) for form in _WITH_WEIGHTS},
         **stage_metadata(StageChange("none", record.registered_by, record.created)),
     }
     return {_text(key)[:128]: _text(value)[:256] for key, value in values.items() if value}
@@ -125,6 +128,15 @@ def checksums_of(package: Mapping[str, Any]) -> str | None:
     """Return the digest of the checksums that S3 had of the files when they were pushed."""
     properties: Mapping[str, str] = package.get("CustomerMetadataProperties") or {}
     return properties.get(_CHECKSUMS)
+
+
+def weights_of(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return the digest of the weights of each form that has one, from a package's metadata."""
+    return {
+        key.removeprefix(_WEIGHTS): digest
+        for key, digest in properties.items()
+        if key.startswith(_WEIGHTS)
+    }
 
 
 def recorded_change(package: Mapping[str, Any]) -> StageChange:

@@ -27,7 +27,7 @@ from registry.remote.package_metadata import (
     update_request,
 )
 from registry.remote.s3_files import S3Files
-from registry.remote.version_files import check_version, upload_version
+from registry.remote.version_files import check_folders, check_version, upload_version
 from registry.store import LocalRegistry
 
 
@@ -61,7 +61,8 @@ class SageMakerRegistry:
     one_per_stage = False
 
     def __init__(self, platform: PlatformParameters, client: Any, s3: Any):
-        self.title = f"SageMaker ({platform.environment.name})"
+        self.environment = platform.environment.name
+        self.title = f"SageMaker ({self.environment})"
         group = platform.get("training/model-package-group")
         if group is None:
             raise RegistryError(
@@ -146,6 +147,19 @@ class SageMakerRegistry:
             f"{action}: not allowed. With training.model_approval: required, only the role in the "
             f"parameter /{prefix}/roles/model-approver approves a version; others may reject one"
         )
+
+    def check_files(self, version: RemoteVersion) -> None:
+        """Raise if the files of a version in S3 are not those that were pushed.
+
+        Raises:
+            RegistryError: A file is missing, was changed or was added.
+        """
+        checksums = checksums_of(self._describe(version.address))
+        check_folders(self._files, version.id, version.trees, checksums)
+
+    def metadata(self, version: RemoteVersion) -> dict[str, str]:
+        """Return the metadata of a version's package."""
+        return dict(self._describe(version.address).get("CustomerMetadataProperties") or {})
 
     def _find(self, record: ModelRecord) -> Mapping[str, Any] | None:
         """Return the first package that holds a version, or None."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.aws.s3 import S3Store, S3Uri
 from registry.blobs import blob_path
 from registry.errors import RegistryError
 from registry.record import FileDigest, ModelRecord, tree_digest
@@ -17,6 +18,11 @@ from registry.remote.s3_files import S3Files
 from registry.store import LocalRegistry
 
 _FOLDER = "registry/sha256"
+
+
+def folder_of(tree: str) -> str:
+    """Return the key prefix of the files of a tree digest, which ends in `/`."""
+    return f"{_FOLDER}/{tree}/"
 
 
 @dataclass(frozen=True)
@@ -79,17 +85,41 @@ def check_version(files: S3Files, record: ModelRecord, checksums: str | None) ->
         RegistryError: A file is missing or was changed.
     """
     keys = [
-        f"{_FOLDER}/{tree}/{path}"
+        folder_of(tree) + path
         for form, tree in trees_of(record).items()
         for path in record.forms[form]
     ]
+    _check_keys(files, record.id, keys, checksums)
+
+
+def check_folders(
+    files: S3Files, version: str, trees: Mapping[str, str], checksums: str | None
+) -> None:
+    """Raise if the folders of a version's forms hold other files than those that were pushed.
+
+    Args:
+        files: The bucket.
+        version: NAME@VERSION, for messages.
+        trees: Tree digest of each form.
+        checksums: Digest of the checksums that S3 had when the version was pushed.
+
+    Raises:
+        RegistryError: A file is missing, was changed or was added.
+    """
+    store = S3Store(files.s3)
+    folders = [S3Uri(files.bucket, folder_of(tree)) for tree in trees.values()]
+    keys = [uri.key for folder in folders for uri, _ in store.list(folder)]
+    _check_keys(files, version, keys, checksums)
+
+
+def _check_keys(files: S3Files, version: str, keys: Sequence[str], checksums: str | None) -> None:
     actual = {key: files.checksum(key) for key in keys}
     missing = [key for key, checksum in actual.items() if checksum is None]
     if missing or _digest(actual) != checksums:
         which = f"{', '.join(missing)} missing" if missing else "a file was changed"
         raise RegistryError(
-            f"the files of {record.id} in {_address(files, '')} are not those that were pushed: "
-            f"{which}. `temper push-model {record.id}` names it"
+            f"the files of {version} in {_address(files, '')} are not those that were pushed: "
+            f"{which}. `temper push-model {version}` names it"
         )
 
 
@@ -109,7 +139,7 @@ def _upload_tree(
     """
     checksums = {}
     for path, file in digests.items():
-        key = f"{_FOLDER}/{tree}/{path}"
+        key = folder_of(tree) + path
         local = blob_path(store.root, file.sha256)
         if not local.is_file():
             raise RegistryError(f"{local} is missing. Register the run again")

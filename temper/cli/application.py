@@ -10,6 +10,7 @@ import typer
 from temper import __version__
 from temper.cli import (
     data,
+    deployments,
     environments,
     images,
     jobs,
@@ -17,7 +18,9 @@ from temper.cli import (
     platform,
     quality,
     registry,
+    review,
     runs,
+    search,
     serving,
     suites,
 )
@@ -54,8 +57,8 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, runs, models, serving, quality, suites),
-    *(registry, platform, images, environments),
+    *(jobs, data, search, runs, models, serving, quality, review, suites),
+    *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,9 @@ from temper.cli.options import (
 from training.errors import JobError, Problem
 
 if TYPE_CHECKING:
+    from launch.job_inputs import InputArtifact
     from preparation.config.job import PreparationJob
+    from preparation.s3_objects import S3Listing
 
 
 _TARGETS = ("local", "sagemaker", "slurm", "ray")
@@ -97,30 +100,48 @@ def _submit(job_file: Path, pairs: str, env: str, nodes: int, instance: str | No
     require("launch")
     from launch.aws.session import AwsSession
     from launch.environment import read_environment
-    from launch.job_inputs import InputArtifact
     from launch.processing.submit import ProcessingSubmission, ProcessingTarget
     from preparation.config.load import load_preparation
-    from preparation.estimate import estimate
-    from preparation.plan import plan
+    from preparation.estimate import estimate_on_target
     from preparation.relocation import local_files, relocated
 
     job: PreparationJob = load_preparation(job_file, pairs)
     _check_written_here(job, str(job_file))
     environment = read_environment(env)
     files = local_files(job)
-    inputs = [
-        InputArtifact(key, f"source-{index}", value, path)
-        for index, (value, (key, path)) in enumerate(files.items())
-    ]
+    estimated, listings = estimate_on_target(job)
+    inputs = _inputs(files, listings)
 
     def job_text(paths: list[str], output: str) -> str:
         return relocated(job, dict(zip(files, paths, strict=True)), output)
 
     submission = ProcessingSubmission(
-        job.name, str(job_file), inputs, job_text, estimate(plan(job)), nodes, instance
+        job.name, str(job_file), inputs, job_text, estimated, nodes, instance
     )
     ProcessingTarget(AwsSession(environment)).submit(submission, typer.echo)
     return 0
+
+
+def _inputs(
+    files: Mapping[str, tuple[str, Path]], listings: Mapping[str, S3Listing]
+) -> list[InputArtifact]:
+    """Return the files of a job as inputs: uploaded, or read where they are in S3.
+
+    Args:
+        files: Key and path of each file, by its value in the job.
+        listings: Objects of the sources in S3.
+    """
+    from launch.job_inputs import InputArtifact
+
+    inputs = []
+    for index, (value, (key, path)) in enumerate(files.items()):
+        name = f"source-{index}"
+        if (listing := listings.get(value)) is None:
+            inputs.append(InputArtifact(key, name, value, path))
+            continue
+        address = value.rstrip("/") if listing.is_object else f"{value.rstrip('/')}/"
+        inputs.append(InputArtifact(key, name, address, None, listing.version))
+    return inputs
 
 
 def _check_written_here(job: PreparationJob, source: str) -> None:

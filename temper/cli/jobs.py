@@ -60,13 +60,19 @@ def _train(
 def _check(job: JobArgument, set_: SetOption = None) -> int:
     """Check a job file without running it."""
     from training.__main__ import check_job
-    from training.config.load import prepares_data, read_document
+    from training.config.load import prepares_data, read_document, searches_hyperparameters
 
-    if job.is_file() and prepares_data(read_document(job)):
+    document = read_document(job) if job.is_file() else None
+    if prepares_data(document):
         require("prepare")
         from preparation.command import check_preparation
 
         check_preparation(job, overrides(set_))
+        return 0
+    if searches_hyperparameters(document):
+        from search.check import check_search
+
+        check_search(job, overrides(set_))
         return 0
     check_job(job, overrides(set_))
     return 0
@@ -202,7 +208,9 @@ def _import(
 
 def _schema() -> int:
     """Write jobs/schema.json, by which editors check jobs."""
+    from preparation.config.job import PreparationJob
+    from search.config import SearchSettings
     from training.config.schema import write_schema
 
-    write_schema()
+    write_schema({"search": SearchSettings}, (PreparationJob,))
     return 0

@@ -19,7 +19,14 @@ def _as_layers(value: Any) -> Any:
     return (value,) if isinstance(value, int) else value
 
 
-TargetModules = Annotated[Literal["all-linear"] | tuple[str, ...], BeforeValidator(as_modules)]
+TargetModules = Annotated[
+    Literal["all-linear"] | tuple[str, ...],
+    BeforeValidator(as_modules, json_schema_input_type=str | tuple[str, ...]),
+]
+ModuleNames = Annotated[
+    tuple[str, ...], BeforeValidator(as_modules, json_schema_input_type=str | tuple[str, ...])
+]
+"""Names of modules; one of them may be written without a list."""
 _LAYER_INDEX = {"type": "integer", "minimum": 0}
 _LAYERS = {"anyOf": [_LAYER_INDEX, {"type": "array", "items": _LAYER_INDEX, "minItems": 1}]}
 LayerIndices = Annotated[
@@ -92,7 +99,7 @@ class LayerSelection(ConfigSection):
 
     layers_to_transform: LayerIndices | None = None
     """Layers that get an adapter, counted from 0: `3` or `[20, 21, 22, 23]`; all if not set."""
-    layers_pattern: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = ()
+    layers_pattern: ModuleNames = ()
     """Names of the module lists that the layers are counted in, such as `[layers]`, for a model
     with several; the first number in a module's name if not set."""
 

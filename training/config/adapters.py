@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from training.config.adapter_base import (
     AdapterSection,
     LayerSelection,
+    ModuleNames,
     TargetModules,
     Widths,
     as_modules,
@@ -45,7 +46,7 @@ class Lora(LayerSelection, LrSchedule, AdapterSection):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: TargetModules = "all-linear"
     """`all-linear`, or the ends of module names such as `[q_proj, v_proj]`."""
-    target_parameters: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = ()
+    target_parameters: ModuleNames = ()
     """Ends of the names of parameters that no linear layer holds, such as the experts of a mixture:
     `[experts.gate_up_proj, experts.down_proj]`."""
     bias: Literal["none", "all", "lora_only"] = "none"
@@ -242,6 +243,9 @@ class PrefixTuning(VirtualTokens, AdapterSection):
         return self.num_virtual_tokens * k + (k + 1) * e + (e + 1) * model.layers * 2 * k
 
 
+Sublayer = Literal["attention", "mlp"]
+
+
 class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
     """Bottleneck adapters: small MLPs after each sublayer (Houlsby et al. 2019, arXiv:1902.00751).
 
@@ -254,7 +258,9 @@ class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
     placement: Literal["sequential", "parallel"] = "sequential"
     """Input of the adapter: the output (`sequential`) or the input (`parallel`) of the sublayer."""
     after: Annotated[
-        tuple[Literal["attention", "mlp"], ...], BeforeValidator(as_modules), Field(min_length=1)
+        tuple[Sublayer, ...],
+        BeforeValidator(as_modules, json_schema_input_type=Sublayer | tuple[Sublayer, ...]),
+        Field(min_length=1),
     ] = ("attention", "mlp")
     """Sublayers of each layer that have an adapter."""
     reduction_factor: PositiveFloat | None = None
@@ -288,13 +294,13 @@ class Ia3(FrozenBase, LrSchedule, AdapterSection):
     impl = "training.adapters.ia3:apply"
 
     kind: Literal["ia3"]
-    target_modules: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = (
+    target_modules: ModuleNames = (
         "k_proj",
         "v_proj",
         "down_proj",
     )
     """Suffixes of the names of linear layers whose outputs are scaled."""
-    feedforward_modules: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = ("down_proj",)
+    feedforward_modules: ModuleNames = ("down_proj",)
     """Target modules whose inputs are scaled instead."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full and saved with the adapter, such as `[lm_head]`."""

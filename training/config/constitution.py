@@ -53,7 +53,13 @@ class Constitution(ConfigSection):
     """Principles; one is drawn for each critique and for each comparison."""
 
     principles: Annotated[
-        tuple[Annotated[Principle, BeforeValidator(_as_principle)], ...], Field(min_length=1)
+        tuple[
+            Annotated[
+                Principle, BeforeValidator(_as_principle, json_schema_input_type=str | Principle)
+            ],
+            ...,
+        ],
+        Field(min_length=1),
     ]
 
     def name_of(self, number: int) -> str:

@@ -40,7 +40,9 @@ class Constitutional(MethodSection):
     writes: Literal["revisions", "preferences"]
     """`revisions`: each answer is critiqued and rewritten. `preferences`: the judge chooses the
     better of two answers, in both orders; pairs with different results are left out."""
-    constitution: Annotated[Constitution, BeforeValidator(as_constitution)]
+    constitution: Annotated[
+        Constitution, BeforeValidator(as_constitution, json_schema_input_type=str | Constitution)
+    ]
     """A YAML file of principles, or the principles themselves."""
     judge: AnyJudge = LocalJudge(kind="local")
     """Model that critiques, revises and chooses; the model itself if not set."""

@@ -59,6 +59,10 @@ def _as_sources(value: Any) -> Any:
     return tuple(_as_source(item) for item in items)
 
 
+SourceLike = Annotated[Source, BeforeValidator(_as_source, json_schema_input_type=str | Source)]
+"""A source, or its location alone."""
+
+
 def _as_validation(value: Any) -> Any:
     if value is None or value == "none":
         return {}
@@ -74,7 +78,7 @@ class Validation(ConfigSection):
 
     split: Share | None = None
     """Share of the training rows held out, such as 5%."""
-    source: Annotated[Source, BeforeValidator(_as_source)] | None = None
+    source: SourceLike | None = None
     by: Literal["row", "group"] | None = None
     """Unit of the split. `row` (the default): complete source rows, and rows with the same prompt
     stay on one side. `group`: all rows with the same value of `column` do."""
@@ -95,7 +99,7 @@ class Validation(ConfigSection):
 class Replay(ConfigSection):
     """General text mixed into the training data, against forgetting."""
 
-    source: Annotated[Source, BeforeValidator(_as_source)]
+    source: SourceLike
     share: Share
     """Share of replayed tokens in all training tokens, such as 20%."""
 
@@ -103,13 +107,21 @@ class Replay(ConfigSection):
 class Data(ConfigSection):
     """Training and held-out data."""
 
-    train: Annotated[tuple[Source, ...], BeforeValidator(_as_sources)] = ()
+    train: Annotated[
+        tuple[Source, ...],
+        BeforeValidator(
+            _as_sources, json_schema_input_type=str | Source | tuple[str | Source, ...] | None
+        ),
+    ] = ()
     """One source or a list of them."""
     prompts: tuple[str, ...] = ()
     """Prompts written in the job, in place of `train`."""
     repeat: PositiveInt = 1
     """Number of repetitions of the `prompts`."""
-    validation: Annotated[Validation, BeforeValidator(_as_validation)] = Validation()
+    validation: Annotated[
+        Validation,
+        BeforeValidator(_as_validation, json_schema_input_type=str | Source | Validation | None),
+    ] = Validation()
     max_length: int = Field(default=1024, ge=8)
     """Longest row, in tokens."""
     overlap: int = Field(default=0, ge=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from training.config.adapters import (
     AdaLora,
@@ -47,8 +47,19 @@ def _name(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 
 
+def _describe_input(schema: dict[str, Any]) -> None:
+    """Change a job's JSON schema to what a file may contain, before defaults are filled in."""
+    schema["required"] = [key for key in schema["required"] if key != "train"]
+    schema["properties"]["compose"] = {
+        "type": "object",
+        "description": "Composition of trained adapters, in place of `adapter`.",
+    }
+
+
 class Job(ConfigSection):
     """One run, from a model and data to a trained model."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_input)
 
     name: Name
     model: Model

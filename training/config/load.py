@@ -45,6 +45,11 @@ def prepares_data(document: Any) -> bool:
     return "prepare" in document and not {"model", "stages"} & document.keys()
 
 
+def searches_hyperparameters(document: Any) -> bool:
+    """Return whether a parsed document is the job of a search, for `temper search`."""
+    return isinstance(document, dict) and "search" in document
+
+
 def parse_job(document: Any, source: str) -> Job | Pipeline:
     """Return the job described by a parsed YAML `document`.
 
@@ -57,6 +62,9 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
     if prepares_data(document):
         fix = f"Run it: temper prepare {source}. A training job names the result in data.train"
         raise JobError(source, [Problem("prepare", "this job prepares data", fix=fix)])
+    if searches_hyperparameters(document):
+        fix = f"Run it: temper search {source}"
+        raise JobError(source, [Problem("search", "this job searches hyperparameters", fix=fix)])
     model: type[Job] | type[Pipeline] = Pipeline if "stages" in document else Job
     try:
         job = model.model_validate(document)
@@ -151,7 +159,7 @@ def override(document: Any, overrides: str, source: str) -> Any:
             continue
         try:
             value = load_yaml(text)
-            _put(document, key.split("."), value)
+            write_key(document, key, value)
         except (yaml.YAMLError, LookupError, TypeError) as error:
             problems.append(Problem(f"SET {key}", str(error).splitlines()[0], repr(text)))
     if problems:
@@ -169,8 +177,19 @@ def _unshared(value: Any) -> Any:
     return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
-def _put(document: Any, keys: list[str], value: Any) -> None:
-    here = document
+def write_key(document: Any, key: str, value: Any) -> None:
+    """Write a value into a parsed document, which is changed in place.
+
+    Args:
+        document: Sections and lists.
+        key: Dotted key; an entry of a list is named by its `name` or by its index.
+        value: The value.
+
+    Raises:
+        LookupError: A list has no such entry.
+        TypeError: The key leads into something that is not a section.
+    """
+    here, keys = document, key.split(".")
     for key in keys[:-1]:
         here = _descend(here, key)
     last = keys[-1]

@@ -228,7 +228,11 @@ def _as_rewards(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-Rewards = Annotated[tuple[Reward, ...], BeforeValidator(_as_rewards), Field(min_length=1)]
+Rewards = Annotated[
+    tuple[Reward, ...],
+    BeforeValidator(_as_rewards, json_schema_input_type=Reward | tuple[Reward, ...]),
+    Field(min_length=1),
+]
 """One reward or a list of rewards, summed by their weights."""
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from training.config.base import ConfigSection
-from training.config.data import Source, _as_source
+from training.config.data import SourceLike
 from training.config.locations import FileLocation
 from training.config.safety import Safety
 from training.config.types import (
@@ -99,7 +99,7 @@ class Evaluate(ConfigSection):
     """Longest answer to a sample."""
     generation_metrics: tuple[GenerationMetricName, ...] = ()
     """Metrics of the answers to samples that have a reference."""
-    forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
+    forgetting: SourceLike | None = None
     """General text whose loss is measured before and after training."""
     max_forgetting: Share | None = None
     """Largest allowed rise of that loss, such as 3%. A run that exceeds it fails; its model is

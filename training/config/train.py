@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from training.config.base import ConfigSection
 from training.config.types import (
@@ -44,8 +44,15 @@ class LrSchedule(ConfigSection):
     """Learning rate of each layer relative to the one above it, such as 0.9."""
 
 
+def _describe_input(schema: dict[str, Any]) -> None:
+    """Change the JSON schema to what a file may contain: the learning rate has a default."""
+    schema["required"].remove("learning_rate")
+
+
 class TrainSettings(LrSchedule):
     """Settings of the optimization."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_input)
 
     num_train_epochs: PositiveFloat = 1.0
     max_steps: PositiveInt | None = None

@@ -8,23 +8,19 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 
+from account.bedrock_auth import API_KEY_VARIABLE, bedrock_auth
 from account.errors import AccountError
-from account.sigv4 import SignedRequestAuth
 from training.config.judges import BedrockJudge, JudgeSection
 from training.data.schema.rows import Message
 from training.errors import RunError
 from training.judges.base import JudgeContext
 from training.judges.http_client import HttpJudge
 from training.judges.reply_cache import JudgeReply
-
-_API_KEY = "AWS_BEARER_TOKEN_BEDROCK"
 
 
 def build(section: BedrockJudge, context: JudgeContext) -> HttpJudge:
@@ -54,34 +50,18 @@ def converse_addresses(section: BedrockJudge) -> tuple[str, str]:
     return base, f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
 
 
-class _BearerAuth(httpx2.Auth):
-    """Authentication with a Bedrock API key in the `Authorization` header."""
-
-    def __init__(self, key: str):
-        self._key = key
-
-    def auth_flow(
-        self, request: httpx2.Request
-    ) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """Yield the request with the key."""
-        request.headers["Authorization"] = f"Bearer {self._key}"
-        yield request
-
-
 def converse_auth(section: BedrockJudge, context: JudgeContext) -> httpx2.Auth:
     """Return the authentication of Converse calls.
 
     Raises:
         RunError: Neither AWS credentials nor a Bedrock API key are available.
     """
-    if key := os.environ.get(_API_KEY):
-        return _BearerAuth(key)
     try:
-        return SignedRequestAuth("bedrock", section.region)
+        return bedrock_auth(section.region)
     except AccountError as error:
         raise RunError(
             f"the {context.role} on Bedrock cannot be called: {error}. Alternatively, set a "
-            f"Bedrock API key in {_API_KEY}"
+            f"Bedrock API key in {API_KEY_VARIABLE}"
         ) from error
 
 

@@ -22,12 +22,13 @@ from training.report.page import write_report
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
-_QUIET = {
+QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+"""Variables that keep MLflow from writing to the terminal and to its makers."""
 
 
 @dataclass
@@ -68,7 +69,7 @@ class BackgroundPublisher:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **_QUIET},
+                    env={**os.environ, **QUIET},
                     # Ctrl-C is for the training: MLflow still has to get the final state.
                     start_new_session=True,
                 )

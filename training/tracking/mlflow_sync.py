@@ -23,6 +23,10 @@ from training.report.run_data import RunData, read_run_data
 
 logger = logging.getLogger("training.tracking.mlflow_sync")
 
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+"""MLflow's variable with the name of the experiment, in place of the job's name."""
+PARENT_VARIABLE = "TEMPER_MLFLOW_PARENT_RUN"
+"""Variable with the id of the MLflow run of which this one is a child."""
 _EVERY_S = 5.0
 _LONGEST_END_S = 600
 _MOST_METRICS = 1000
@@ -100,7 +104,7 @@ class MlflowSync:
         self._client = client
 
     def _experiment(self, client: Any, home: Path | None) -> str:
-        name = (self._pipeline or self.folder).parent.name
+        name = os.environ.get(EXPERIMENT_VARIABLE) or (self._pipeline or self.folder).parent.name
         if experiment := client.get_experiment_by_name(name):
             return str(experiment.experiment_id)
         place = None if home is None else (home / "mlartifacts" / name).as_uri()
@@ -206,6 +210,7 @@ def _tags(run_data: RunData, folder: Path) -> dict[str, str]:
         "temper.run_folder": str(folder.resolve()),
         "temper.device": hardware.get("device_name"),
         "temper.data": (run_data.manifest.get("data") or {}).get("train"),
+        "mlflow.parentRunId": os.environ.get(PARENT_VARIABLE),
     }
     return {key: str(value) for key, value in tags.items() if value}
 

@@ -20,12 +20,13 @@ from training.errors import DataError
 
 COMMANDS = (
     *("train", "check", "plan", "plan-serving", "rehearse", "doctor", "import", "schema"),
-    *("prepare",),
+    *("prepare", "search"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "check-import", "answer", "serve", "chat"),
-    *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
+    *("evaluate", "compare", "review", "feedback", "redteam", "bias", "prices"),
     *("export-suite", "idle-cost"),
     *("register", "push-model", "models", "diff-models", "promote", "lineage"),
+    *("deploy-model", "swap", "undeploy", "deployments", "record-golden"),
     *("publish-image", "approve-image"),
     *("connect", "notify", "cluster-setup", "cluster-software"),
     *("diff-environment", "deploy-environment", "delete-environment"),

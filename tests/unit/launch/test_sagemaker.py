@@ -237,7 +237,7 @@ def test_lost_reply_creates_no_second_job(
     make_request: Callable[..., SubmitRequest],
 ) -> None:
     """The job is created, the reply is lost, and boto3 retries."""
-    emulated.service.faults.lost_replies = 2
+    emulated.service.errors.lose_replies("CreateTrainingJob", 2)
     submission = submit(make_request(steps=5), target, print)
     assert submission.latest.handle.endswith(submission.latest.name)
     assert emulated.service.calls.count("CreateTrainingJob") == 3

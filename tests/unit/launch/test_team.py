@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ def past_job(
     run = changes.pop("run", f"job-{number % 7}/2026{number:04d}-120000-ab12")
     name, _, run_id = run.rpartition("/")
     created = time.time() - 3600 * number + 60 * attempt
-    job = attempt_name(run, attempt)
+    job = re.sub("[^a-zA-Z0-9]+", "-", attempt_name(run, attempt)).strip("-")
     tags = {
         "Project": "temper",
         "Environment": environment,
@@ -54,11 +55,17 @@ def past_job(
         "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:training-job/{job}",
         "TrainingJobStatus": "Completed",
         "SecondaryStatus": "Completed",
+        "AlgorithmSpecification": {"TrainingInputMode": "File"},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 86_400},
         "CreationTime": created,
         "TrainingStartTime": created,
         "TrainingEndTime": created + 3600,
         "BillableTimeInSeconds": 3600,
-        "ResourceConfig": {"InstanceType": "ml.g5.2xlarge", "InstanceCount": 1},
+        "ResourceConfig": {
+            "InstanceType": "ml.g5.2xlarge",
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 100,
+        },
         "FinalMetricDataList": [
             {"MetricName": "step", "Value": 20.0, "Timestamp": created},
             {"MetricName": "loss", "Value": 0.5, "Timestamp": created},
@@ -73,7 +80,7 @@ def test_three_hundred_jobs_take_three_requests(emulated: EmulatedEnvironment) -
         emulated.service.add_past_job(past_job(number))
     for number in range(40):
         emulated.service.add_past_job(past_job(number + 300, environment="prod"))
-    emulated.service.faults.throttled = 1
+    emulated.service.errors.plant("Search", "ThrottlingException")
     listing = list_training_runs(boto(emulated, "sagemaker"), "dev", None)
     assert emulated.service.calls == ["Search"] * 4, "three pages, and one retry"
     assert len(listing.runs) == 300 and not listing.unreadable

@@ -164,7 +164,7 @@ def test_the_result_depends_on_neither_workers_nor_interruptions(tmp_path: Path)
     interruptions = 0
     while not list((tmp_path / "stopped").glob("tidy/[!.]*")):
         with contextlib.suppress(KeyboardInterrupt):
-            units("stopped", stop_after=5)
+            units("stopped", stop_after=9)
         interruptions += 1
     assert interruptions > 4
     assert _bytes(units("stopped")) == whole

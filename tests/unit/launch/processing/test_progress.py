@@ -55,10 +55,10 @@ def test_a_preparation_leaves_its_plan_and_is_listed(
         build(planned, fail)
     (state,) = local_preparations()
     assert (state.name, state.state) == ("tidy", "interrupted")
-    assert state.detail.startswith("pass 5 of 5 (write)") or "report" in state.detail
+    assert state.detail.startswith("pass 7 of 7 (write)") or "report" in state.detail
     building = Path(planned.building)
     assert [name for name, _ in json.loads((building / PLAN_FILE).read_text())["passes"]] == [
-        "examine", "pairs", "clusters", "verify", "write",
+        "examine", "pairs", "clusters", "candidates", "verify", "groups", "write",
     ]  # fmt: skip
     with (building / "run.lock").open("rb+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

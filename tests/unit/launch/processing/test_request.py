@@ -20,6 +20,7 @@ from launch.aws.platform_parameters import PlatformParameters
 from launch.errors import LaunchError
 from launch.processing.request import (
     MAX_INPUTS,
+    ProcessingInput,
     ProcessingResources,
     job_name,
     processing_request,
@@ -44,8 +45,8 @@ def request(**resources: Any) -> dict[str, Any]:
     return processing_request(
         job_name("temper-dev", "tickets", "0123456789abcdef", 1),
         {
-            "job": f"s3://{BUCKET}/uploads/prepare/0123456789abcdef01234567/",
-            "source-0": f"s3://{BUCKET}/uploads/0123456789abcdef01234567/",
+            "job": ProcessingInput(f"s3://{BUCKET}/uploads/prepare/0123456789abcdef01234567/"),
+            "source-0": ProcessingInput(f"s3://{BUCKET}/uploads/0123456789abcdef01234567/"),
         },
         ProcessingResources(**{**settings, **resources}),
         PLATFORM,

@@ -16,6 +16,7 @@ from botocore.stub import ANY, Stubber
 from launch.processing import submit as submit_module
 from launch.processing.submit import ProcessingTarget
 from temper.cli import main
+from tests.emulated_s3 import emulated_s3
 from tests.unit.launch.processing.test_request import BUCKET, PLATFORM
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:processing-job/x"
@@ -137,6 +138,53 @@ def test_first_call_quotes_asks_and_sends(
     assert prepared["output"] == f"s3://{BUCKET}/prepared"
     assert "workers" not in prepared
     account.stub.assert_no_pending_responses()
+
+
+def test_sources_in_s3_are_inputs_where_they_are(
+    account: Account, job: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    rows = "".join(json.dumps({"text": f"Ticket {n} is about printers."}) + "\n" for n in range(99))
+    names: list[str] = []
+    sent: dict[str, Any] = {}
+
+    def record(params: dict[str, Any], **_: Any) -> None:
+        sent.update(params)
+        names.append(params["ProcessingJobName"])
+
+    account.sagemaker.meta.events.register(
+        "provide-client-params.sagemaker.CreateProcessingJob", record
+    )
+    with emulated_s3() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        s3 = boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"], region_name="us-east-1")
+        for bucket in (BUCKET, "elsewhere"):
+            s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=BUCKET, Key="raw/mails/a.jsonl", Body=rows)
+        s3.put_object(Bucket=BUCKET, Key="raw/chats.jsonl", Body=rows)
+        s3.put_object(Bucket="elsewhere", Key="a.jsonl", Body=rows)
+        sources = f"prepare.sources=[s3://{BUCKET}/raw/mails,s3://{BUCKET}/raw/chats.jsonl]"
+        for added in ("", rows):
+            s3.put_object(Bucket=BUCKET, Key="raw/mails/b.jsonl", Body=added or "{}\n")
+            account.not_found()
+            account.stub.add_response("create_processing_job", {"ProcessingJobArn": ARN})
+            assert prepare(job, "--set", sources) == 0
+        assert prepare(job, "--set", "prepare.sources=s3://elsewhere/a.jsonl") == 2
+    assert names[0] != names[1], "other objects are another preparation"
+    out = capsys.readouterr()
+    assert f"reads s3://{BUCKET}/raw/mails/ (prepare.sources.0.source)" in out.out
+    assert re.search(r"about (29|30)\d rows", out.out), out.out
+    assert f"reads the bucket {BUCKET} only (got s3://elsewhere/a.jsonl)" in out.err
+    inputs = {i["InputName"]: i["S3Input"] for i in sent["ProcessingInputs"]}
+    here = "/opt/ml/processing/input"
+    assert inputs["source-0"]["S3Uri"] == f"s3://{BUCKET}/raw/mails/"
+    assert inputs["source-0"]["LocalPath"] == f"{here}/source-0/mails"
+    assert inputs["source-1"]["S3Uri"] == f"s3://{BUCKET}/raw/chats.jsonl"
+    assert inputs["source-1"]["LocalPath"] == f"{here}/source-1"
+    ((_, text),) = STORES[-2].texts.items()
+    prepared = yaml.safe_load(text)["prepare"]["sources"]
+    named = [one["source"] for one in prepared]
+    assert named == [f"{here}/source-0/mails", f"{here}/source-1/chats.jsonl"]
 
 
 @pytest.mark.parametrize(

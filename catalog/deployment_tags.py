@@ -1,0 +1,29 @@
+"""Tags of what serves a model on AWS: endpoints, their configurations, components, throughput.
+
+Each deployment has an end: a time, hours without calls, or, with a reason, none. The scheduled
+function of the platform reads these tags and removes what has reached its end
+(`stacks/handlers/undeploy`); policies refuse an endpoint without them.
+"""
+
+DEPLOYMENT = "temper:deployment"
+"""Name of the deployment."""
+MODEL = "temper:model"
+"""Name of the registered model."""
+VERSION = "temper:version"
+"""Version of the model."""
+OWNER = "temper:owner"
+"""Person or role that deployed it."""
+
+UNTIL = "temper:until"
+"""End in UTC, like `2026-12-31T18:00:00Z`; a date alone is its first minute."""
+IDLE_HOURS = "temper:idle-hours"
+"""Hours without calls after which it is removed, like `6`."""
+FOREVER = "temper:forever"
+"""Reason for which it has no end."""
+TARGET = "temper:target"
+"""Kind of a deployment whose endpoint another service made, such as `hyperpod`."""
+STACK = "temper:stack"
+"""CloudFormation stack that is deleted in place of the single resource."""
+
+ENDS = (UNTIL, IDLE_HOURS, FOREVER)
+"""At least one of these is required; `temper:forever` excludes the others."""

@@ -1,0 +1,1 @@
+"""Endpoints of models, one file per protocol."""

@@ -1,0 +1,1 @@
+"""Deployments of registered models to AWS: deploy, swap, undeploy, and what runs."""

@@ -1,0 +1,1 @@
+"""Requests, calls and checks that the targets on SageMaker share."""

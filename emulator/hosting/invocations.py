@@ -1,0 +1,274 @@
+"""Emulated runtime of endpoints: invocations that reach the container of a variant or component.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from emulator.aws_service import Handler
+from emulator.hosting.component import ADAPTER_HEADER, EmulatedComponent
+from emulator.hosting.context import HostingContext
+from emulator.hosting.endpoint import EmulatedEndpoint
+from emulator.hosting.fleet import Fleet
+from emulator.hosting.metrics import MetricStore
+from emulator.hosting.model_server import Answer, ModelServer
+from emulator.hosting.resources import ResourceTable
+from emulator.moto_account import ACCOUNT
+from emulator.request_validation import RequestRejected
+
+TIMEOUT_S = 60.0
+STREAM_TIMEOUT_S = 480.0
+NO_COPIES = (
+    "Inference Component has no capacity to process this request. ApplicationAutoScaling may be "
+    "in-progress (if configured) or try to increase the capacity by invoking "
+    "UpdateInferenceComponentRuntimeConfig API."
+)
+_HEADERS = {
+    "ContentType": "Content-Type",
+    "Accept": "Accept",
+    "CustomAttributes": "X-Amzn-SageMaker-Custom-Attributes",
+    "SessionId": "X-Amzn-SageMaker-Session-Id",
+    "InferenceId": "X-Amzn-SageMaker-Inference-Id",
+}
+
+
+@dataclass(frozen=True)
+class InvocationTarget:
+    """Container that answers an invocation.
+
+    Attributes:
+        server: The container.
+        variant: Name of its variant.
+        headers: Further headers that the container receives.
+    """
+
+    server: ModelServer
+    variant: str
+    headers: Mapping[str, str]
+
+
+@dataclass
+class InvocationOutcome:
+    """Outcome of an invocation: the status of the container's answer, 0 without one."""
+
+    status: int = 0
+
+
+class InvocationApi:
+    """Invocations of the emulated endpoints.
+
+    Args:
+        context: Clock, account and containers.
+        endpoints: The endpoints.
+        components: The inference components.
+        store: The metrics.
+    """
+
+    def __init__(
+        self,
+        context: HostingContext,
+        endpoints: ResourceTable[EmulatedEndpoint],
+        components: ResourceTable[EmulatedComponent],
+        store: MetricStore,
+    ):
+        self._store, self._in_progress = store, Counter[str]()
+        self._context, self._endpoints, self._components = context, endpoints, components
+        self._turns: dict[str, int] = {}
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handler of each operation."""
+        return {
+            "InvokeEndpoint": self._invoke,
+            "InvokeEndpointWithResponseStream": self._stream,
+        }
+
+    def _invoke(self, request: dict[str, Any]) -> dict[str, Any]:
+        target = self.target(request)
+        with self._measured(request, target) as outcome:
+            answer = target.server.request(
+                "POST",
+                "/invocations",
+                request["Body"],
+                {**request_headers(request), **target.headers},
+                timeout_s=TIMEOUT_S,
+            )
+            outcome.status = answer.status
+        if answer.status != 200:
+            raise model_error(answer)
+        return {
+            "Body": answer.body,
+            "ContentType": answer.headers.get("content-type", ""),
+            "InvokedProductionVariant": target.variant,
+        }
+
+    def _stream(self, request: dict[str, Any]) -> dict[str, Any]:
+        target = self.target(request)
+        with self._measured(request, target) as outcome:
+            status, headers, parts = target.server.stream(
+                request["Body"],
+                {**request_headers(request), **target.headers},
+                timeout_s=STREAM_TIMEOUT_S,
+            )
+            outcome.status = status
+        if status != 200:
+            raise model_error(Answer(status, headers, b"".join(parts)))
+
+        def events() -> Iterator[dict[str, Any]]:
+            try:
+                for part in parts:
+                    yield {"PayloadPart": {"Bytes": part}}
+            except OSError as error:
+                code, message = "ModelInvocationTimeExceeded", f"The stream broke off: {error}"
+                yield {"ModelStreamError": {"Message": message, "ErrorCode": code}}
+
+        return {
+            "Body": events(),
+            "ContentType": headers.get("content-type", ""),
+            "InvokedProductionVariant": target.variant,
+        }
+
+    @contextmanager
+    def _measured(
+        self, request: Mapping[str, Any], target: InvocationTarget
+    ) -> Iterator[InvocationOutcome]:
+        """Record the metrics of an invocation that reaches a container.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+        """
+        component = request.get("InferenceComponentName")
+        of: dict[str, str] = {"EndpointName": request["EndpointName"]}
+        of |= {"VariantName": target.variant}
+        sets = [of, {"InferenceComponentName": component}] if component else [of]
+        outcome, key = InvocationOutcome(), component or "/".join(of.values())
+        with self._context.lock:
+            self._in_progress[key] += 1
+            concurrent = "ConcurrentRequestsPerCopy" if component else "ConcurrentRequestsPerModel"
+            self._store.put(concurrent, self._in_progress[key], **sets[-1])
+        began = time.monotonic()
+        try:
+            yield outcome
+        finally:
+            with self._context.lock:
+                self._in_progress[key] -= 1
+                for dimensions in sets:
+                    self._record(outcome.status, time.monotonic() - began, dimensions)
+
+    def _record(self, status: int, seconds: float, dimensions: Mapping[str, str]) -> None:
+        put = self._store.put
+        put("Invocations", 1, **dimensions)
+        per = "PerCopy" if "InferenceComponentName" in dimensions else "PerInstance"
+        put(f"Invocations{per}", 1, **dimensions)
+        put("Invocation4XXErrors", float(400 <= status < 500), **dimensions)
+        put("Invocation5XXErrors", float(not 200 <= status < 500), **dimensions)
+        put("InvocationModelErrors", float(status != 200), **dimensions)
+        put("ModelLatency", seconds * 1e6, **dimensions)  # in microseconds
+
+    def target(self, request: Mapping[str, Any]) -> InvocationTarget:
+        """Return the container that answers a request.
+
+        Raises:
+            RequestRejected: No container can answer.
+        """
+        with self._context.lock:
+            endpoint = self._endpoints.find(request["EndpointName"])
+            if endpoint is None or not endpoint.answers:
+                refuse(f"Endpoint {request['EndpointName']} of account {ACCOUNT} not found.")
+            name = request.get("InferenceComponentName")
+            if endpoint.config.has_components:
+                return self._component(endpoint, name)
+            if name:
+                refuse(f"Inference Component {name} of {endpoint.name} not found.")
+            fleet = self._fleet(endpoint, request.get("TargetVariant"))
+            assert fleet.server is not None
+            return InvocationTarget(fleet.server, fleet.name, {})
+
+    def _component(self, endpoint: EmulatedEndpoint, name: str | None) -> InvocationTarget:
+        """Return the container of an inference component, which answers for its adapters."""
+        if not name:
+            refuse(
+                "Inference Component Name header is required for endpoints to which you plan to "
+                "deploy inference components. Please include Inference Component Name header or "
+                "consider using SageMaker models."
+            )
+        component = self._components.find(name)
+        if component is None or component.endpoint != endpoint.name:
+            refuse(f"Inference Component {name} of {endpoint.name} not found.")
+        base = component.base or component
+        copies, turn = base.copies, self._turn(name)
+        if component.status not in ("InService", "Updating") or not copies or not copies.count:
+            self._store.put("NoCapacityInvocationFailures", 1, InferenceComponentName=name)
+            refuse(NO_COPIES)
+        if base.deployment:
+            share = base.deployment.share
+            if (turn + 1) * share // 1 > turn * share // 1:
+                copies = base.deployment.fleets[base.name]
+        headers = {ADAPTER_HEADER: name} if component.base else {}
+        return InvocationTarget(copies.server, component.variant, headers)
+
+    def _turn(self, name: str) -> int:
+        turn = self._turns[name] = self._turns.get(name, -1) + 1
+        return turn
+
+    def _fleet(self, endpoint: EmulatedEndpoint, variant: str | None) -> Fleet:
+        """Return the fleet whose turn it is, by the weights and the share of a new deployment.
+
+        The turns are even instead of random, so that a share of traffic is exact.
+        """
+        weights = {n: w for n, w in endpoint.weights.items() if variant in (None, n) and w}
+        if not weights:
+            refuse(f"Variant {variant} of {endpoint.name} not found.")
+        turn = self._turn(endpoint.name)
+        name = _of_turn(weights, turn)
+        deployment = endpoint.deployment
+        if deployment and name in deployment.fleets:
+            share = deployment.share
+            if (turn + 1) * share // 1 > turn * share // 1:
+                return deployment.fleets[name]
+        return endpoint.fleets[name]
+
+
+def _of_turn(weights: Mapping[str, float], turn: int) -> str:
+    """Return the variant of a turn: each is as often chosen as its weight says."""
+    total = sum(weights.values())
+    position = (turn * 0.6180339887498949) % 1.0 * total  # evenly spread over the weights
+    for name, weight in weights.items():
+        position -= weight
+        if position < 0:
+            return name
+    return next(reversed(list(weights)))
+
+
+def request_headers(request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that the container receives."""
+    return {header: request[key] for key, header in _HEADERS.items() if key in request}
+
+
+def refuse(message: str) -> NoReturn:
+    """Refuse an invocation that cannot be routed.
+
+    Raises:
+        RequestRejected: Always.
+    """
+    raise RequestRejected("ValidationError", message)
+
+
+def model_error(answer: Answer) -> RequestRejected:
+    """Return the error of a container that did not answer with 200."""
+    message = answer.body.decode(errors="replace")[:2048] or (
+        "Your invocation timed out while waiting for a response from container primary. Review the "
+        "latency metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+    )
+    kind = "server" if not 400 <= answer.status < 500 else "client"
+    return RequestRejected(
+        "ModelError",
+        f'Received {kind} error ({answer.status}) from primary with message "{message}".',
+        OriginalStatusCode=answer.status,
+        OriginalMessage=message,
+    )

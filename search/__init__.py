@@ -1,0 +1,1 @@
+"""Search for hyperparameters: trials of one job that differ in some of its keys."""

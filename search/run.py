@@ -1,0 +1,209 @@
+"""Loop of a search: suggest, train, record, until trials or time are used up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.clock import SearchClock
+from search.config import Value
+from search.job_file import SearchJob
+from search.local_trial import LocalTrial
+from search.stop_signals import StopSignals
+from search.suggestions import should_stop, suggest
+from search.trials import Outcome, TrialJournal
+from training.errors import JobError, RunError
+
+_POLL_S = 0.5
+_MAX_FIRST_FAILURES = 3
+BASELINE = "baseline"
+
+Say = Callable[[str], None]
+
+
+class Search:
+    """Search in its folder.
+
+    Args:
+        search: The search.
+        folder: Its folder, which exists.
+        say: Prints a line.
+        environment: Further environment variables of the trials.
+    """
+
+    def __init__(
+        self,
+        search: SearchJob,
+        folder: Path,
+        say: Say,
+        environment: Mapping[str, str] | None = None,
+    ):
+        self.search, self.settings, self.folder, self.say = search, search.settings, folder, say
+        self._environment = environment
+        self.journal = TrialJournal(folder, search.job.name, search.settings)
+        self._running: dict[int, LocalTrial] = {}
+        self._signals = StopSignals()
+
+    def run(self) -> None:
+        """Run all trials that are missing.
+
+        Raises:
+            Interrupted: A signal stopped the search; the same command resumes.
+            RunError: The first trials failed, all of them.
+        """
+        clock = SearchClock(self.folder, self.settings.max_time)
+        with self._signals:
+            try:
+                while self._step(clock):
+                    time.sleep(_POLL_S)
+                    clock.save()
+            finally:
+                self._stop_all()
+                clock.save(now=True)
+        self._signals.raise_if_received()
+        if clock.is_over:
+            self.say(f"max_time reached after {len(self.journal.trials)} trials")
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """Best complete trial that passes the gates; the first of equal ones."""
+        passing = [trial for trial in self.journal.trials if self.passes(trial)]
+        sign = 1 if self.settings.objective.direction == "minimize" else -1
+        return min(passing, key=lambda trial: (sign * _value(trial), trial.number), default=None)
+
+    def passes(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial is complete and within the limits of all gates."""
+        metrics = trial.user_attrs.get("metrics", {})
+        gates = self.settings.objective.gates
+        return trial.state == TrialState.COMPLETE and all(
+            gate.metric in metrics and gate.allows(metrics[gate.metric]) for gate in gates
+        )
+
+    # --- one step of the loop -----------------------------------------------------------------
+
+    def _step(self, clock: SearchClock) -> bool:
+        """Record what has ended, start what there is room for; return False at the end."""
+        for number in [number for number, trial in self._running.items() if trial.is_over]:
+            self._finish(number, self._running.pop(number))
+        for number, running in self._running.items():
+            self._watch(number, running)
+        if self._signals.received is not None or clock.is_over:
+            return False
+        while len(self._running) < self.settings.parallel:
+            following = self._next()
+            if following is None:
+                break
+            self._start(following)
+        return bool(self._running)
+
+    def _next(self) -> int | None:
+        """Return the number of a trial to start or to resume; None if there is none now."""
+        trials = self.journal.trials
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and trial.number not in self._running:
+                return int(trial.number)
+        number = len(trials)
+        if number >= self.settings.num_trials:
+            return None
+        if number % self.settings.parallel == 0 and self._running:
+            return None  # the next round sees the results of this one
+        self._refuse_if_all_failed(trials)
+        baseline = self.search.baseline
+        if number == 0 and baseline is not None and self.settings.algorithm != "grid":
+            self.journal.start(baseline, kind=BASELINE)
+        else:
+            self.journal.start(suggest(self.settings, trials))
+        return number
+
+    def _start(self, number: int) -> None:
+        trial = self.journal.trials[number]
+        try:
+            job = self.search.trial_job(trial.params)
+        except JobError as error:
+            self._record(trial, Outcome("failed", message=str(error.problems[0])))
+            return
+        folder = self.folder / "trials" / f"{number:04d}"
+        self._running[number] = LocalTrial(folder, job, self._environment)
+
+    def _watch(self, number: int, running: LocalTrial) -> None:
+        """Record new held-out losses of a trial, and end it if they show that it is hopeless."""
+        trial = self.journal.trials[number]
+        losses = running.losses
+        for evaluation in sorted(losses.keys() - trial.intermediate_values.keys()):
+            if running.stopped_early:
+                return  # what it still measures while it ends depends on the machine
+            self.journal.report(trial, evaluation, losses[evaluation])
+            seen = {key: loss for key, loss in losses.items() if key <= evaluation}
+            if should_stop(self.settings, self.journal.trials, number, seen):
+                running.stop(early=True)
+
+    def _finish(self, number: int, running: LocalTrial) -> None:
+        self._watch(number, running)
+        outcome = running.outcome(self.settings.objective.metric)
+        trial = self.journal.trials[number]
+        if outcome is None:
+            if self._signals.received is None:
+                # Neither we nor the user stopped it: it is resumed in the next step.
+                self.say(f"trial {number} was stopped from outside and is resumed")
+            return
+        if outcome.state == "pruned":
+            value = list(trial.intermediate_values.values())[-1]
+            outcome = replace(outcome, value=value)
+        self._record(trial, outcome)
+
+    def _record(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        self.journal.finish(trial, outcome)
+        done = self.journal.trials[trial.number]
+        best = self.best
+        marks = "  best so far" if best is not None and best.number == done.number else ""
+        self.say(f"{trial_line(done, self.settings.num_trials)}{marks}")
+
+    def _refuse_if_all_failed(self, trials: list[FrozenTrial]) -> None:
+        if len(trials) < max(_MAX_FIRST_FAILURES, self.settings.parallel):
+            return
+        if any(trial.state != TrialState.FAIL for trial in trials):
+            return
+        raise RunError(
+            f"the first {len(trials)} trials failed, the last one because "
+            f"{trials[-1].user_attrs.get('message') or 'of an unknown reason'}. "
+            f"Logs: {self.folder / 'trials'}"
+        )
+
+    # --- stopping -----------------------------------------------------------------------------
+
+    def _stop_all(self) -> None:
+        for trial in self._running.values():
+            trial.stop()
+        for number, trial in list(self._running.items()):
+            trial.wait()
+            self._finish(number, trial)
+        self._running.clear()
+
+
+def trial_line(trial: FrozenTrial, total: int) -> str:
+    """Return a finished trial as a line for the terminal."""
+    values = " ".join(f"{key.rpartition('.')[2]}={_text(v)}" for key, v in trial.params.items())
+    state = {TrialState.PRUNED: " ended early", TrialState.FAIL: "failed"}.get(trial.state, "")
+    value = "" if trial.value is None else f"{trial.value:.4f}"
+    name = " (the job as written)" if trial.user_attrs.get("kind") == BASELINE else ""
+    message = trial.user_attrs.get("message", "")
+    why = f": {message.splitlines()[0]}" if message else ""
+    return f"trial {trial.number:>3} of {total}  {value}{state}  {values}{name}{why}"
+
+
+def values_text(values: Mapping[str, Value]) -> str:
+    """Return values as overrides of a job."""
+    return " ".join(f"{key}={_text(value)}" for key, value in values.items())
+
+
+def _text(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return float(trial.value)

@@ -1,0 +1,35 @@
+"""Commands that search hyperparameters: search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from temper.cli.extras import require
+from temper.cli.options import JobArgument, SetOption, overrides
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("search")(_search)
+
+
+def _search(
+    job: JobArgument,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option(help="Folder of all searches.")] = Path("searches"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: keep no trial.")] = False,
+) -> int:
+    """Search the hyperparameters of a job.
+
+    The job names space, objective and trials in its section search. Rerun the same command to go
+    on with a search that was stopped.
+    """
+    require("train")
+    require("search")
+    from search.command import run_search
+
+    run_search(job, overrides(set_), home=out, fresh=fresh)
+    return 0
