@@ -78,11 +78,11 @@ class ServedModel(ABC):
     @property
     @abstractmethod
     def description(self) -> str:
-        """How requests are answered, for the user."""
+        """Way in which requests are answered, for the user."""
 
     @property
     def scores_prompts(self) -> bool:
-        """Whether the engine can report the log-probabilities of a prompt's own tokens."""
+        """True if the engine reports the log-probabilities of a prompt's own tokens."""
         return True
 
     @property

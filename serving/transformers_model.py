@@ -49,7 +49,7 @@ class TransformersServedModel(ServedModel):
 
     @property
     def description(self) -> str:
-        """How requests are answered."""
+        """Way in which requests are answered."""
         return "requests share forward passes" if self.batched else "one request at a time"
 
 

@@ -66,12 +66,12 @@ class LlamaCppServedModel(ServedModel):
 
     @property
     def description(self) -> str:
-        """How requests are answered."""
+        """Way in which requests are answered."""
         return "requests share forward passes of llama.cpp"
 
     @property
     def scores_prompts(self) -> bool:
-        """Whether the log-probabilities of a prompt's tokens can be reported: not by llama.cpp."""
+        """False: llama.cpp does not report the log-probabilities of a prompt."""
         return False
 
 

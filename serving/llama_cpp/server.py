@@ -50,7 +50,7 @@ class LlamaCppServer:
 
         self._key = secrets.token_urlsafe(32)
         params = server_params(settings)
-        # The bindings also listen on a port of this machine, which nobody else is to use.
+        # The bindings also listen on a port of this machine, for this process alone.
         params.api_keys = [self._key]
         try:
             self._server: Any = xllamacpp.Server(params)
