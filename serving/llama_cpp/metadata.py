@@ -1,4 +1,4 @@
-"""What the metadata of a GGUF file says of its model."""
+"""Facts of a model in the metadata of its GGUF file."""
 
 from __future__ import annotations
 
