@@ -138,8 +138,7 @@ def emulated_environment(
         with EmulatorServer(service) as server:
             client_variables = {
                 **credentials(port, environment.region),
-                "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
-                "AWS_ENDPOINT_URL_SERVICE_QUOTAS": server.url,
+                **server.variables(),
                 "AWS_CONFIG_FILE": os.devnull,
                 "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             }

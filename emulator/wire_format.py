@@ -82,7 +82,8 @@ def parse_rest(
     for name, member in shape.members.items():
         place, key = member.serialization.get("location"), member.serialization.get("name", name)
         if name == payload:
-            parameters |= _parse_payload(name, member, request.body)
+            if request.body or name in shape.required_members:
+                parameters |= _parse_payload(name, member, request.body)
         elif place == "uri" and key in labels:
             parameters[name] = _from_text(member, labels[key])
         elif place == "header" and key.lower() in request.headers:
@@ -101,7 +102,7 @@ def _parse_payload(name: str, member: Shape, body: bytes) -> dict[str, Any]:
         return {name: body}
     if member.type_name == "string":
         return {name: body.decode()}
-    return {name: _decode(member, json.loads(body))} if body else {}
+    return {name: _decode(member, json.loads(body or b"{}"))}
 
 
 def serialize_json(operation: OperationModel, response: Mapping[str, Any]) -> HttpResponse:

@@ -215,6 +215,8 @@ class Endpoints:
         if config is not None and kind_of(config) != self.kind:
             return None
         tags = self.calls.tags(described["EndpointArn"])
+        if tags.get(tag.TARGET, self.kind) != self.kind:
+            return None
         of_version = self.calls.tags(config["EndpointConfigArn"]) if config else tags
         status = described["EndpointStatus"]
         reason = str(described.get("FailureReason", ""))

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from emulator.aws_service import AwsService, Handler
+from emulator.hosting.async_invocations import AsyncInvocationApi
+from emulator.hosting.autoscaling import AutoscalingApi
 from emulator.hosting.components import ComponentApi
 from emulator.hosting.context import HostingContext
 from emulator.hosting.endpoint_configs import EndpointConfigApi
 from emulator.hosting.endpoints import EndpointApi
 from emulator.hosting.invocations import InvocationApi
+from emulator.hosting.metrics import AlarmEvaluator, MetricStore
 from emulator.hosting.models import ModelApi
 from emulator.hosting.tagging import TagApi
+from emulator.hosting.transform import TransformApi
 
 
 class Hosting:
@@ -40,16 +44,42 @@ class Hosting:
             lambda endpoint: [component.name for component in self.components.on(endpoint)],
         )
         self.components = ComponentApi(context, self.models, self.endpoints.table)
-        self.invocations = InvocationApi(context, self.endpoints.table, self.components.table)
+        self.metrics = MetricStore(context)
+        self.invocations = InvocationApi(
+            context, self.endpoints.table, self.components.table, self.metrics
+        )
+        self.queues = AsyncInvocationApi(context, self.endpoints.table, self.metrics)
+        self.transform = TransformApi(context, self.models.table)
+        self.autoscaling = AutoscalingApi(context, self.endpoints, self.components, self.metrics)
+        self._alarms = AlarmEvaluator(context, self.metrics, self.autoscaling.act)
+        self._watches = False
         self.operations: dict[str, Handler] = {
             **self.models.operations(),
             **self.configs.operations(),
             **self.endpoints.operations(),
             **self.components.operations(),
+            **self.transform.operations(),
             **TagApi(context, list_tags).operations(),
         }
-        self.runtime = AwsService("sagemaker-runtime", self.invocations.operations())
-        self.services = (self.runtime,)
+        self.runtime = AwsService(
+            "sagemaker-runtime", {**self.invocations.operations(), **self.queues.operations()}
+        )
+        self.services = (self.runtime, self.autoscaling.service)
+        context.when_hosting = self._watch
+
+    def _watch(self) -> None:
+        """Evaluate alarms and scaling from now on, while there are endpoints."""
+        if not self._watches:
+            self._watches = True
+            self._tick()
+
+    def _tick(self) -> None:
+        self._watches = any(True for _ in self.endpoints.table)
+        if not self.metrics.is_empty:
+            self._alarms.evaluate()
+        self.autoscaling.track()
+        if self._watches:
+            self.context.later(self.context.timings.watch_s, self._tick)
 
     def close(self) -> None:
         """End every container and forget all resources."""
@@ -62,6 +92,12 @@ class Hosting:
                 if component.deployment:
                     component.deployment.cancel()
             self.components.table.clear()
+            for job in self.transform.table:
+                job.end()
+            self.transform.table.clear()
+            self.queues.clear()
+            self.metrics.clear()
+            self.autoscaling.clear()
             for table in (self.models.table, self.configs.table, self.endpoints.table):
                 table.clear()
             self.context.tags.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,7 +70,7 @@ class CopySet:
             elif count == 0 or runs:
                 self.count = count
                 if count == 0:
-                    threading.Thread(target=self.server.stop, daemon=True).start()
+                    self.server.stop()
                 finished("")
             else:
                 start_server(self._context, self.server, self._limits, self._name, started)
@@ -87,7 +86,7 @@ class CopySet:
     def end(self) -> None:
         """End the copies."""
         self._ended, self.count = True, 0
-        threading.Thread(target=self.server.stop, daemon=True).start()
+        self.server.stop()
 
     def add_adapter(self, name: str, address: str) -> str:
         """Download an adapter and load it; return the reason of a failure.

@@ -26,7 +26,8 @@ class HostingTimings:
         ping_s: Between two health checks of a container that starts.
         health_s: Until a container must answer `/ping`, if the request names no limit.
         shift_s: Until traffic has moved to other instances.
-        alarm_s: Between two looks at the alarms of a deployment, and at those of scaling.
+        alarm_s: Between two looks at the alarms of a deployment.
+        watch_s: Between two evaluations of alarms and of scaling.
         release_s: Until deleted instances are gone.
         queue_s: Between two looks at the queue of asynchronous requests.
     """
@@ -36,6 +37,7 @@ class HostingTimings:
     health_s: float = 480.0
     shift_s: float = 10.0
     alarm_s: float = 10.0
+    watch_s: float = 30.0
     release_s: float = 30.0
     queue_s: float = 5.0
 
@@ -88,6 +90,7 @@ class HostingContext:
         lock: Held while the state is read or changed.
         tags: Tags of each resource, by its ARN.
         starting: Containers that have been started and are not healthy yet.
+        when_hosting: Is called when an endpoint is created.
     """
 
     client: Client
@@ -100,6 +103,7 @@ class HostingContext:
     lock: threading.RLock = field(default_factory=threading.RLock)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     starting: list[StartingContainer] = field(default_factory=list)
+    when_hosting: Callable[[], None] = lambda: None
 
     def arn(self, kind: str, name: str) -> str:
         """Return the ARN of a resource, such as `endpoint`."""

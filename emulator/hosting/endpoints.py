@@ -57,6 +57,7 @@ class EndpointApi:
             endpoint = EmulatedEndpoint(self._context, request, config, self.table.arn(name))
             self.table.add(name, endpoint, request)
             endpoint.create()
+            self._context.when_hosting()
         return {"EndpointArn": endpoint.arn}
 
     def _update(self, request: dict[str, Any]) -> dict[str, Any]:

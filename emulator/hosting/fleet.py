@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -77,7 +76,7 @@ class Fleet:
             runs, self.count = self.count > 0, count
             if self.server is None or runs:
                 if self.server is not None and count == 0:
-                    self._stop(self.server)
+                    self.server.stop()
                 finished("")
             elif count:
                 start_server(self._context, self.server, self.variant, self.name, finished)
@@ -90,15 +89,11 @@ class Fleet:
         """Change the number of instances; the container ends with the last of them."""
         self.start(count, finished)
 
-    def _stop(self, server: ModelServer) -> None:
-        # In a thread, since the clock must not wait for a process to end.
-        threading.Thread(target=server.stop, daemon=True).start()
-
     def end(self) -> None:
         """Release the instances and end their container."""
         self._ended, self.count = True, 0
         if self.server is not None:
-            self._stop(self.server)
+            self.server.stop()
 
 
 NO_CAPACITY = (
@@ -137,6 +132,7 @@ def start_server(
 
     def finish(reason: str) -> None:
         context.starting.remove(server)
+        server.is_ready = not reason
         finished(reason)
 
     def check() -> None:

@@ -5,7 +5,10 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndp
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -14,6 +17,7 @@ from emulator.hosting.component import ADAPTER_HEADER, EmulatedComponent
 from emulator.hosting.context import HostingContext
 from emulator.hosting.endpoint import EmulatedEndpoint
 from emulator.hosting.fleet import Fleet
+from emulator.hosting.metrics import MetricStore
 from emulator.hosting.model_server import Answer, ModelServer
 from emulator.hosting.resources import ResourceTable
 from emulator.moto_account import ACCOUNT
@@ -50,6 +54,13 @@ class InvocationTarget:
     headers: Mapping[str, str]
 
 
+@dataclass
+class InvocationOutcome:
+    """Outcome of an invocation: the status of the container's answer, 0 without one."""
+
+    status: int = 0
+
+
 class InvocationApi:
     """Invocations of the emulated endpoints.
 
@@ -57,6 +68,7 @@ class InvocationApi:
         context: Clock, account and containers.
         endpoints: The endpoints.
         components: The inference components.
+        store: The metrics.
     """
 
     def __init__(
@@ -64,7 +76,9 @@ class InvocationApi:
         context: HostingContext,
         endpoints: ResourceTable[EmulatedEndpoint],
         components: ResourceTable[EmulatedComponent],
+        store: MetricStore,
     ):
+        self._store, self._in_progress = store, Counter[str]()
         self._context, self._endpoints, self._components = context, endpoints, components
         self._turns: dict[str, int] = {}
 
@@ -77,13 +91,15 @@ class InvocationApi:
 
     def _invoke(self, request: dict[str, Any]) -> dict[str, Any]:
         target = self.target(request)
-        answer = target.server.request(
-            "POST",
-            "/invocations",
-            request["Body"],
-            {**_headers(request), **target.headers},
-            timeout_s=TIMEOUT_S,
-        )
+        with self._measured(request, target) as outcome:
+            answer = target.server.request(
+                "POST",
+                "/invocations",
+                request["Body"],
+                {**request_headers(request), **target.headers},
+                timeout_s=TIMEOUT_S,
+            )
+            outcome.status = answer.status
         if answer.status != 200:
             raise model_error(answer)
         return {
@@ -94,11 +110,13 @@ class InvocationApi:
 
     def _stream(self, request: dict[str, Any]) -> dict[str, Any]:
         target = self.target(request)
-        status, headers, parts = target.server.stream(
-            request["Body"],
-            {**_headers(request), **target.headers},
-            timeout_s=STREAM_TIMEOUT_S,
-        )
+        with self._measured(request, target) as outcome:
+            status, headers, parts = target.server.stream(
+                request["Body"],
+                {**request_headers(request), **target.headers},
+                timeout_s=STREAM_TIMEOUT_S,
+            )
+            outcome.status = status
         if status != 200:
             raise model_error(Answer(status, headers, b"".join(parts)))
 
@@ -115,6 +133,42 @@ class InvocationApi:
             "ContentType": headers.get("content-type", ""),
             "InvokedProductionVariant": target.variant,
         }
+
+    @contextmanager
+    def _measured(
+        self, request: Mapping[str, Any], target: InvocationTarget
+    ) -> Iterator[InvocationOutcome]:
+        """Record the metrics of an invocation that reaches a container.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+        """
+        component = request.get("InferenceComponentName")
+        of: dict[str, str] = {"EndpointName": request["EndpointName"]}
+        of |= {"VariantName": target.variant}
+        sets = [of, {"InferenceComponentName": component}] if component else [of]
+        outcome, key = InvocationOutcome(), component or "/".join(of.values())
+        with self._context.lock:
+            self._in_progress[key] += 1
+            concurrent = "ConcurrentRequestsPerCopy" if component else "ConcurrentRequestsPerModel"
+            self._store.put(concurrent, self._in_progress[key], **sets[-1])
+        began = time.monotonic()
+        try:
+            yield outcome
+        finally:
+            with self._context.lock:
+                self._in_progress[key] -= 1
+                for dimensions in sets:
+                    self._record(outcome.status, time.monotonic() - began, dimensions)
+
+    def _record(self, status: int, seconds: float, dimensions: Mapping[str, str]) -> None:
+        put = self._store.put
+        put("Invocations", 1, **dimensions)
+        per = "PerCopy" if "InferenceComponentName" in dimensions else "PerInstance"
+        put(f"Invocations{per}", 1, **dimensions)
+        put("Invocation4XXErrors", float(400 <= status < 500), **dimensions)
+        put("Invocation5XXErrors", float(not 200 <= status < 500), **dimensions)
+        put("InvocationModelErrors", float(status != 200), **dimensions)
+        put("ModelLatency", seconds * 1e6, **dimensions)  # in microseconds
 
     def target(self, request: Mapping[str, Any]) -> InvocationTarget:
         """Return the container that answers a request.
@@ -149,6 +203,7 @@ class InvocationApi:
         base = component.base or component
         copies, turn = base.copies, self._turn(name)
         if component.status not in ("InService", "Updating") or not copies or not copies.count:
+            self._store.put("NoCapacityInvocationFailures", 1, InferenceComponentName=name)
             refuse(NO_COPIES)
         if base.deployment:
             share = base.deployment.share
@@ -190,7 +245,8 @@ def _of_turn(weights: Mapping[str, float], turn: int) -> str:
     return next(reversed(list(weights)))
 
 
-def _headers(request: Mapping[str, Any]) -> dict[str, str]:
+def request_headers(request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that the container receives."""
     return {header: request[key] for key, header in _HEADERS.items() if key in request}
 
 

@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass
 class ModelServer:
-    """Container that serves a model.
+    """Container that serves a model; it can be started again after it was stopped.
 
     Args:
         context: Clock, account and containers.
@@ -59,6 +59,11 @@ class ModelServer:
         container: Image, place of the model's files, variables.
         log: Log group and stream of its output.
         mute: Whether it never answers health checks.
+
+    Attributes:
+        port: Port of this machine at which it is reached.
+        is_ready: Whether it has passed its health check, and was not stopped since.
+        lines: Its latest lines of output.
     """
 
     context: HostingContext
@@ -67,13 +72,15 @@ class ModelServer:
     log: tuple[str, str]
     mute: bool = False
     port: int = 0
+    is_ready: bool = False
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
     _process: subprocess.Popen[bytes] | None = None
+    _start: int = 0
 
     @property
     def ml(self) -> Path:
-        """Folder that is `/opt/ml` in the container."""
-        return self.context.home / self.name / "ml"
+        """Folder that is `/opt/ml` in the container, new for each start."""
+        return self.context.home / f"{self.name}-{self._start}" / "ml"
 
     def download(self) -> None:
         """Download the model's files.
@@ -81,6 +88,7 @@ class ModelServer:
         Raises:
             ModelDataError: There are none, or the archive is broken.
         """
+        self._start += 1
         folder = self.ml / "model"
         folder.mkdir(parents=True, exist_ok=True)
         source = self.container.get("ModelDataSource", {}).get("S3DataSource", {})
@@ -202,15 +210,19 @@ class ModelServer:
         return connection.getresponse()
 
     def stop(self) -> None:
-        """End the container, and delete its files."""
+        """End the container and delete its files, without waiting for the end."""
         process, self._process = self._process, None
+        folder, self.is_ready = self.ml.parent, False
+        threading.Thread(target=self._end, args=(process, folder), daemon=True).start()
+
+    def _end(self, process: subprocess.Popen[bytes] | None, folder: Path) -> None:
         if process is not None:
             self.context.runtime.send_signal(process, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)
             self.context.runtime.kill(process)
             process.wait()
-        shutil.rmtree(self.ml.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _copy_output(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

@@ -1,0 +1,1 @@
+"""Deployments on a HyperPod cluster, by AWS's inference operator."""
