@@ -15,7 +15,7 @@ from deployment.spec import GoldenPrompts
 from deployment.targets.bedrock_import import BedrockImportTarget
 from emulator.bedrock_account import BedrockTimings
 from emulator.clock import SystemClock
-from serving.model import load_served_model
+from serving.load import load_served_model
 from tests.factories import write_jsonl
 from tests.unit.deployment.bedrock import bedrock_deployments
 from tests.unit.emulator.bedrock import make_importable_model, upload
