@@ -191,8 +191,8 @@ cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its admin
 cluster-software: $(VENV)/.launch  ## import the image, or build the environment, on a HyperPod Slurm cluster: make cluster-software ENV=dev [IMAGE=…]
 	@$(TEMPER) cluster-software --env $(ENV) $(if $(IMAGE),--image $(IMAGE))
 
-rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…]
-	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
+rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…] [DEPLOY=1]
+	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)
 
 # --- container images ---------------------------------------------------------------------------
 # KIND is gpu, neuron or prepare. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emulator.clock import SystemClock
+from emulator.hosting.context import HostingTimings
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.log_sink import LOG_GROUP
@@ -114,6 +116,7 @@ def emulated_environment(
     runtime: ContainerRuntime,
     timings: ServiceTimings,
     environments: Path | None = None,
+    hosting_speed: float = 20.0,
 ) -> Iterator[EmulatedEnvironment]:
     """Deploy an environment of the platform to an emulated account, and start the service.
 
@@ -123,6 +126,7 @@ def emulated_environment(
         runtime: Runs the containers.
         timings: Delays and periods of the emulated service.
         environments: Folder of the environment's file; the repository's by default.
+        hosting_speed: How much faster than this machine's clock the hosting's waits pass.
     """
     environment = read_environment(name, environments or ROOT / "environments")
     with moto_server(work / "moto.log") as port:
@@ -134,7 +138,15 @@ def emulated_environment(
         cdk("deploy", [*DEPLOY, *stacks, *app], variables, work)
         endpoint = f"http://localhost:{port}"
         disks = work / "disks"
-        service = SageMakerEmulator(endpoint, environment.region, disks, runtime, timings)
+        service = SageMakerEmulator(
+            endpoint,
+            environment.region,
+            disks,
+            runtime,
+            timings,
+            SystemClock(hosting_speed),
+            HostingTimings(ping_s=0.5),
+        )
         with EmulatorServer(service) as server:
             client_variables = {
                 **credentials(port, environment.region),

@@ -158,6 +158,9 @@ def _rehearse(
     env: EnvironmentOption = "dev",
     image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Also deploy, swap and remove the trained model.")
+    ] = False,
 ) -> int:
     """Run a job in an emulated SageMaker account.
 
@@ -165,7 +168,7 @@ def _rehearse(
     """
     from emulator.command import rehearse_job
 
-    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep)
+    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep, deploy=deploy)
     return 0
 
 
