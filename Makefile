@@ -76,7 +76,10 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: deploy-model swap undeploy deployments record-golden serve chat register push-model models diff-models promote lineage evaluate export-suite compare feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: deploy-model swap undeploy deployments record-golden serve chat register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
+
+review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge pairs of answers: make review PAIRS=pairs.jsonl [OUT=labels.jsonl] [PORT=8300] [ARGS="--overlap 0.2"]
+	@$(if $(PAIRS),$(TEMPER) review $(PAIRS) $(if $(OUT),--out $(OUT)) $(if $(PORT),--port $(PORT)) $(ARGS),echo 'make review needs PAIRS=…' >&2; exit 2)
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)

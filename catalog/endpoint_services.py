@@ -27,6 +27,7 @@ SERVICES_BY_FEATURE: dict[str, dict[str, str]] = {
     "keys": {"secretsmanager": "secretsmanager"},
     "bedrock": {"bedrock-runtime": "bedrock"},
     "judges": {"bedrock-runtime": "bedrock"},
+    "serving": {"sagemaker.runtime": "sagemaker"},  # callers inside the VPC
 }
 
 

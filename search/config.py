@@ -69,7 +69,7 @@ class SearchParameter(ConfigSection):
         return tuple(self.low + index * step for index in range(min(count, _MAX_GRID + 1)))
 
 
-class MetricGate(ConfigSection):
+class ObjectiveGate(ConfigSection):
     """Limit of another metric, which a trial must keep to be chosen."""
 
     metric: str
@@ -78,7 +78,7 @@ class MetricGate(ConfigSection):
     max: float | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> MetricGate:
+    def _check(self) -> ObjectiveGate:
         if self.min is None and self.max is None:
             raise ValueError("needs min or max")
         return self
@@ -94,7 +94,7 @@ class Objective(ConfigSection):
     metric: str = "validation.loss"
     """Path of the metric in `evaluation.json` under `after`."""
     direction: Literal["minimize", "maximize"] = "minimize"
-    gates: tuple[MetricGate, ...] = ()
+    gates: tuple[ObjectiveGate, ...] = ()
 
 
 class SearchSettings(ConfigSection):

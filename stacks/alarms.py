@@ -206,6 +206,7 @@ def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[A
         f"An endpoint's model took over {limits.endpoint_latency_ms} ms for 15 minutes.",
         "too few instances, prompts longer than planned, or a cold model.",
     )
+    yield from _deployment_alarms(names, environment)
     if not (environment.bedrock.enabled or environment.bedrock.judges):
         return
     yield alarm(
@@ -235,6 +236,29 @@ def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[A
         threshold=1,
         periods=2,
     )
+
+
+def _deployment_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
+    """Yield the alarms for endpoints that are billed and should not be.
+
+    The schedule publishes both metrics every 15 minutes.
+    """
+    if not environment.serving.enabled:
+        return
+    for name, what, cause in (
+        (
+            "deployment-overdue",
+            "A deployment that has ended, or is idle, was not removed.",
+            "it is being created or updated, or its removal is refused.",
+        ),
+        (
+            "deployment-without-end",
+            "An endpoint has no tag that states its end, so nothing removes it.",
+            "it was created by hand, or a tag cannot be read.",
+        ),
+    ):
+        metric = platform_metric(names.metrics, name, minutes=15)
+        yield AlarmSpec(name, "serving-in-trouble", what, cause, metric, threshold=1, periods=2)
 
 
 def platform_alarms(

@@ -8,6 +8,7 @@ source and date.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,9 +23,14 @@ from catalog.prices import price as instance_price
 from stacks.aws_data.tables import eks_versions
 from stacks.handlers.monitor.faults import HEARTBEAT
 
-# Published by the job monitor every five minutes and by the undeploy schedule every hour; a metric
-# that is published only on a fault costs nothing while idle.
-ALWAYS_PUBLISHED = (HEARTBEAT, "bedrock-idle-throughput")
+# Published by the job monitor every five minutes and by the undeploy schedules; a metric that is
+# published only on a fault costs nothing while idle.
+ALWAYS_PUBLISHED = (
+    HEARTBEAT,
+    "bedrock-idle-throughput",
+    "deployment-overdue",
+    "deployment-without-end",
+)
 HOURS = {"month": 1.0, "hour": 730.0, "gib_month": 1.0}
 STACK_ORDER = (
     "security",
@@ -34,8 +40,11 @@ STACK_ORDER = (
     "training",
     "hyperpod",
     "bedrock",
+    "serving",
     "monitoring",
 )
+# The name of a deployment may end like that of a stack.
+PART = re.compile(rf"-(serving-.+|{'|'.join(STACK_ORDER)})$")
 Properties = Mapping[str, Any]
 Templates = Mapping[str, Mapping[str, Any]]
 
@@ -127,6 +136,15 @@ def _nodes(properties: Properties) -> BilledItems:
         yield group["InstanceType"], group["InstanceCount"]
 
 
+def _endpoint_instances(properties: Properties) -> BilledItems:
+    """Yield the instances that always run: those of components may scale to zero."""
+    shadows = properties.get("ShadowProductionVariants", [])
+    for variant in [*properties["ProductionVariants"], *shadows]:
+        managed = variant.get("ManagedInstanceScaling", {})
+        count = managed.get("MinInstanceCount", variant["InitialInstanceCount"])
+        yield variant["InstanceType"], count
+
+
 def _eks(properties: Properties) -> BilledItems:
     yield eks_price(properties["Version"], date.today()), 1
 
@@ -154,6 +172,7 @@ COUNTERS: dict[str, Callable[[Properties], BilledItems]] = {
     "AWS::RDS::DBInstance": _database,
     "AWS::EKS::Cluster": _eks,
     "AWS::SageMaker::Cluster": _nodes,
+    "AWS::SageMaker::EndpointConfig": _endpoint_instances,
     "AWS::SageMaker::MlflowApp": _one("MLflow app"),
     "Custom::ProvisionedThroughput": _one("provisioned throughput"),
 }
@@ -172,9 +191,9 @@ def format_lines(templates: Templates) -> Iterator[str]:
 def markdown_table(environments: Mapping[str, Templates]) -> str:
     """Return the table of docs/platform/costs.md: a row per stack, a column per environment."""
     costs = {name: idle_costs(templates) for name, templates in environments.items()}
-    stacks = [
-        stack for stack in STACK_ORDER if any(stack in each for each in environments.values())
-    ]
+    present = {stack for each in environments.values() for stack in each}
+    stacks = [stack for stack in STACK_ORDER if stack in present]
+    stacks += sorted(present - set(stacks))  # one per deployment of a model
     rows = [f"| stack | {' | '.join(costs)} |", f"|---|{'---|' * len(costs)}"]
     rows += [
         f"| {stack} | " + " | ".join(_cell(costs[name], stack) for name in costs) + " |"
@@ -220,8 +239,14 @@ def read_templates(folder: Path) -> dict[str, dict[str, Any]]:
             file = artifact["properties"]["templateFile"]
             template = json.loads((folder / file).read_text(encoding="utf-8"))
             name = artifact["properties"].get("stackName", file.partition(".")[0])
-            templates[name.rpartition("-")[2]] = template
+            templates[_part(name)] = template
     return templates
+
+
+def _part(stack: str) -> str:
+    """Return the name of a stack without the prefix of its environment."""
+    found = PART.search(stack)
+    return found[1] if found else stack
 
 
 def print_idle_costs(folder: Path) -> None:

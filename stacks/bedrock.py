@@ -7,9 +7,13 @@ from stacks.constructs.content_guardrail import ContentGuardrail
 from stacks.constructs.custom_resource import AwaitedProvider
 from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.handler_function import HandlerFunction
+from stacks.constructs.scheduled_removal import (
+    RemovalSchedule,
+    ScheduledRemoval,
+    removal_of_throughput,
+)
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.ssm_parameters import publish_parameters
-from stacks.constructs.throughput_teardown import ThroughputTeardown
 from stacks.policies.iam_statements import IamContext, allow
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
@@ -27,8 +31,20 @@ class BedrockStack(TemperStack):
         super().__init__(scope, "bedrock", environment=environment)
         self._context = context
         settings = environment.bedrock
-        undeploy = ThroughputTeardown(
-            self, "Undeploy", names=self.names, context=context, settings=settings
+        undeploy = ScheduledRemoval(
+            self,
+            "Undeploy",
+            names=self.names,
+            context=context,
+            kinds=["throughput"],
+            what="provisioned throughput",
+            log_name="undeploy-throughput",
+            statements=removal_of_throughput(self.names),
+            schedules=[
+                RemovalSchedule("Nightly", settings.undeploy, "all", settings.undeploy_timezone),
+                RemovalSchedule("Idle", "rate(1 hour)", "idle"),
+            ],
+            idle_hours=settings.idle_hours,
         )
         # Without those of custom resources: CloudFormation calls them and reports their errors.
         self.handlers: list[HandlerFunction] = [undeploy.handler]

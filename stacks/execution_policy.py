@@ -54,6 +54,7 @@ MAXIMUM_CHARACTERS = 6144
 LINKED_SERVICES = (
     *("eks.amazonaws.com", "fsx.amazonaws.com", "hyperpod.sagemaker.amazonaws.com"),
     *("pullthroughcache.ecr.amazonaws.com", "rds.amazonaws.com"),
+    "sagemaker.application-autoscaling.amazonaws.com",
     "s3.data-source.lustre.fsx.amazonaws.com",
 )
 

@@ -44,7 +44,7 @@ class MonitoringStack(TemperStack):
     ) -> None:
         super().__init__(scope, "monitoring", environment=environment)
         settings, context = environment.monitoring, security.context
-        pages_topic = MessageTopic(
+        self.pages = pages_topic = MessageTopic(
             self,
             "Pages",
             names=self.names,
@@ -154,5 +154,8 @@ class MonitoringStack(TemperStack):
                 environment=environment,
                 settings=settings.budget,
                 topic=pages_topic,
-                engineer=security.engineer_role,
+                roles=[
+                    security.engineer_role,
+                    *([security.deployer_role] if security.deployer_role else []),
+                ],
             )

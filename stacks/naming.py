@@ -52,6 +52,11 @@ class ResourceNames:
         """Return the name of an image repository: `temper-dev/gpu`."""
         return f"{self.prefix}/{kind}"
 
+    def repository_uri(self, kind: str) -> str:
+        """Return the address of an image repository, without a tag or digest."""
+        registry = f"{self.account}.dkr.ecr.{self.region}.{Aws.URL_SUFFIX}"
+        return f"{registry}/{self.repository(kind)}"
+
     def parameter(self, path: str) -> str:
         """Return the name of an SSM parameter: `/temper-dev/training/role-arn`."""
         return f"/{self.prefix}/{path}"

@@ -6,12 +6,14 @@ import aws_cdk as cdk
 
 from stacks.bedrock import BedrockStack
 from stacks.constructs.handler_function import HandlerFunction
+from stacks.deployment import DeploymentStack
 from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
 from stacks.role_defaults import apply_permissions_boundary, apply_role_path
 from stacks.security import SecurityStack
+from stacks.serving import ServingStack
 from stacks.settings import Environment
 from stacks.settings.table_checks import table_warnings
 from stacks.storage import StorageStack
@@ -29,6 +31,7 @@ class Platform:
     training: TrainingStack
     hyperpod: HyperPodStack | None
     bedrock: BedrockStack | None
+    serving: ServingStack | None
     monitoring: MonitoringStack
 
 
@@ -55,7 +58,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         app, environment=environment, security=security, network=network, storage=storage
     )
     handlers: list[HandlerFunction] = [images.promotion.handler]
-    hyperpod = bedrock = None
+    hyperpod = bedrock = serving = None
     if environment.hyperpod.enabled:
         hyperpod = HyperPodStack(
             app, environment=environment, security=security, network=network, storage=storage
@@ -68,6 +71,9 @@ def build(app: cdk.App, environment: Environment) -> Platform:
     if environment.bedrock.enabled:
         bedrock = BedrockStack(app, environment=environment, context=security.context)
         handlers += bedrock.handlers
+    if environment.serving.enabled:
+        serving = ServingStack(app, environment=environment, security=security, network=network)
+        handlers.append(serving.handler)
     monitoring = MonitoringStack(
         app,
         environment=environment,
@@ -77,6 +83,18 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         accounting_database=hyperpod.accounting_database if hyperpod else None,
     )
     monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
+    if serving:
+        for deployment in environment.serving.deployments:
+            DeploymentStack(
+                app,
+                environment=environment,
+                settings=deployment,
+                context=security.context,
+                serving=serving,
+                pages=monitoring.pages,
+            )
     apply_permissions_boundary(app, security)
     apply_role_path(app, environment)
-    return Platform(security, network, storage, images, training, hyperpod, bedrock, monitoring)
+    return Platform(
+        security, network, storage, images, training, hyperpod, bedrock, serving, monitoring
+    )

@@ -21,11 +21,13 @@ from stacks.policies import (
     image_build,
     image_builds,
     model_approver,
+    model_deployer,
     monitoring,
     on_call,
     permissions_boundary,
     platform_ci,
     processing,
+    serving,
     training,
 )
 from stacks.policies.iam_statements import IamContext, allow, secret_names
@@ -43,7 +45,8 @@ class SecurityStack(TemperStack):
 
     Without images of the kind `prepare` there is no role of processing jobs. With
     `images.approval: required` people who approve images get a role of their own, and with
-    `training.model_approval: required` so do those who approve models. With `hyperpod.accounting`
+    `training.model_approval: required` so do those who approve models. With `serving.enabled` there
+    are the role of endpoints and that of people who deploy models. With `hyperpod.accounting`
     so does the controller node, because it alone may read the password of the accounting database.
     """
 
@@ -56,9 +59,12 @@ class SecurityStack(TemperStack):
                 "Boundary",
                 managed_policy_name=f"{environment.prefix}-boundary",
                 description="What no role of the platform may do",
-                statements=permissions_boundary.statements(self.names),
+                statements=permissions_boundary.statements(
+                    self.names, scaling=environment.serving.enabled
+                ),
             )
         self._create_roles()
+        self._create_serving_roles()
         self.context = self._create_keys()
         self._attach_policies()
         self._allow_key_of_data_bucket()
@@ -200,6 +206,29 @@ class SecurityStack(TemperStack):
         self.engineer_role = self._engineer.role
         self.approver_role = self._approver.role if self._approver else None
 
+    def _create_serving_roles(self) -> None:
+        """Create the role of endpoints' containers, and that of people who deploy models."""
+        settings = self.environment_settings.security
+        self._serving: ServiceRole | None = None
+        self._deployer: AssumableRole | None = None
+        if self.environment_settings.serving.enabled:
+            self._serving = ServiceRole(
+                self,
+                "Serving",
+                service="sagemaker.amazonaws.com",
+                description="What an endpoint's container may do",
+                source_arns=[self.names.arn("sagemaker", "*")],
+            )
+            self._deployer = AssumableRole(
+                self,
+                "ModelDeployer",
+                description="Deploys approved models, and neither registers nor approves them",
+                principals=settings.model_deployers,
+                require_mfa=settings.require_mfa,
+            )
+        self.serving_role = self._serving.role if self._serving else None
+        self.deployer_role = self._deployer.role if self._deployer else None
+
     @property
     def job_roles(self) -> list[iam.IRole]:
         """Roles that process data, in containers and on nodes."""
@@ -218,10 +247,12 @@ class SecurityStack(TemperStack):
 
     def _create_keys(self) -> IamContext:
         jobs = [*self.job_roles, self.engineer_role]
+        serving = [self.serving_role, self.deployer_role]
+        servers = [role for role in serving if role is not None]
         data = self._key(
             "data",
             KeyUsers(
-                writers=jobs,
+                writers=[*jobs, *servers],
                 readers=[self.build_role],
                 delegated_services=["fsx", "rds", "secretsmanager", "sagemaker"],
                 linked_roles=[LUSTRE_LINK] if self.environment_settings.hyperpod.enabled else [],
@@ -235,6 +266,7 @@ class SecurityStack(TemperStack):
                 readers=[
                     self.import_role,
                     *([self._model_approver.role] if self._model_approver else []),
+                    *servers,
                 ],
                 delegated_services=["ecr", "sagemaker"],
                 reader_accounts=self.environment_settings.training.registry_readers,
@@ -316,6 +348,7 @@ class SecurityStack(TemperStack):
                 node.attach_policy(*node_statements)
         self._build.attach_policy(*image_build.statements(context, environment.images))
         self._attach_approvals()
+        self._attach_serving()
         self._import.attach_policy(*bedrock_import.statements(context))
         self._monitoring.attach_policy(*monitoring.statements(context))
         self._engineer.attach_policy(
@@ -344,8 +377,9 @@ class SecurityStack(TemperStack):
             *([model_approver.engineer_denial()] if self._model_approver else []),
         )
         self._on_call.attach_policy("Read", *on_call.reading_statements(context))
+        stopped = [self.engineer_role, *([self.deployer_role] if self.deployer_role else [])]
         self._on_call.attach_policy(
-            "Act", *on_call.acting_statements(context, engineer_role=self.engineer_role)
+            "Act", *on_call.acting_statements(context, stopped_roles=stopped)
         )
         self._ci.attach_policy(
             "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)
@@ -355,6 +389,19 @@ class SecurityStack(TemperStack):
                 self.names, environment.cdk_qualifier, platform_ci.READ_ONLY
             )
             self._diff.attach_policy("Policy", *read_only)
+
+    def _attach_serving(self) -> None:
+        if not (self._serving and self._deployer):
+            return
+        context, settings = self.context, self.environment_settings.serving
+        self._serving.attach_policy(*serving.statements(context))
+        deploy = model_deployer.sagemaker_statements(context, execution_role=self._serving.role)
+        self._deployer.attach_policy("Deploy", *deploy)
+        self._deployer.attach_policy("Read", *model_deployer.reading_statements(context))
+        bedrock = model_deployer.bedrock_statements(context, import_role=self.import_role)
+        self._deployer.attach_policy("Bedrock", *bedrock)
+        fences = model_deployer.guardrail_statements(context, settings)
+        self._deployer.attach_policy("Fences", *fences)
 
     def _attach_approvals(self) -> None:
         if self._approver:
@@ -390,6 +437,8 @@ class SecurityStack(TemperStack):
                 if self._model_approver
                 else {}
             ),
+            **({"roles/serving": self.serving_role.role_arn} if self.serving_role else {}),
+            **({"roles/model-deployer": self.deployer_role.role_arn} if self.deployer_role else {}),
             "keys/data": self.context.data.key_arn,
             "keys/models": self.context.models.key_arn,
             "keys/logs": self.context.logs.key_arn,

@@ -8,9 +8,18 @@ from stacks.settings import Environment
 
 
 class TemperStack(cdk.Stack):
-    """Stack of one environment, tagged with owner, environment and cost centre."""
+    """Stack of one environment, tagged with owner, environment and cost centre.
 
-    def __init__(self, scope: Construct, part: str, *, environment: Environment) -> None:
+    Args:
+        scope: The application.
+        part: Name of the stack without the prefix.
+        environment: Settings.
+        protect: Enable termination protection; as the settings say if None.
+    """
+
+    def __init__(
+        self, scope: Construct, part: str, *, environment: Environment, protect: bool | None = None
+    ) -> None:
         # Set first: the constructor of the base class reads `availability_zones`.
         self.environment_settings = environment
         super().__init__(
@@ -18,7 +27,7 @@ class TemperStack(cdk.Stack):
             f"{environment.prefix}-{part}",
             description=f"Temper {environment.name}: {part}",
             env=cdk.Environment(account=environment.account, region=environment.region),
-            termination_protection=environment.protect,
+            termination_protection=environment.protect if protect is None else protect,
             synthesizer=cdk.DefaultStackSynthesizer(qualifier=environment.cdk_qualifier),
             tags={
                 **environment.tags,

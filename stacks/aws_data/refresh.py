@@ -3,9 +3,9 @@
 Run `python -m stacks.aws_data.refresh` after an update of moto, cfn-lint or botocore; a test
 compares the result. The zones of instance types are the responses of EC2 to
 DescribeInstanceTypeOfferings as moto records them. Resource types by Region are the schemas of
-the CloudFormation registry as cfn-lint records them. The types that HyperPod and training jobs
-accept are in botocore's description of the service. None of them says anything about available
-capacity.
+the CloudFormation registry as cfn-lint records them. The types that HyperPod, training jobs and
+endpoints accept are in botocore's description of the service. None of them says anything about
+available capacity.
 """
 
 import gzip
@@ -23,6 +23,7 @@ REGIONAL_TYPES = (
     "AWS::SageMaker::ClusterSchedulerConfig",
     "AWS::SageMaker::ComputeQuota",
     "AWS::SageMaker::MlflowApp",
+    "AWS::SageMaker::InferenceComponent",
     "AWS::SageMaker::ModelPackageGroup",
     "AWS::Bedrock::Guardrail",
     "AWS::FSx::FileSystem",
@@ -37,11 +38,12 @@ REGIONAL_TYPES = (
 
 
 def main() -> None:
-    """Write the four tables."""
+    """Write the five tables."""
     _write("instances.yaml", _source("moto"), instances())
     _write("regions.yaml", _source("cfn-lint"), regions())
     _write("hyperpod_instances.yaml", _source("botocore"), hyperpod_instances())
     _write("training_instances.yaml", _source("botocore"), training_instances())
+    _write("endpoint_instances.yaml", _source("botocore"), endpoint_instances())
 
 
 def instances() -> dict[str, Any]:
@@ -66,6 +68,11 @@ def hyperpod_instances() -> list[str]:
 def training_instances() -> list[str]:
     """Return the instance types of training jobs."""
     return _enumeration("TrainingInstanceType")
+
+
+def endpoint_instances() -> list[str]:
+    """Return the instance types of endpoints."""
+    return _enumeration("ProductionVariantInstanceType")
 
 
 def _enumeration(shape_name: str) -> list[str]:

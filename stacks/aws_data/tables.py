@@ -49,6 +49,13 @@ def training_instances() -> frozenset[str]:
 
 
 @cache
+def endpoint_instances() -> frozenset[str]:
+    """Return the instance types that endpoints accept (`ml.g5.2xlarge`)."""
+    content = yaml.safe_load((HERE / "endpoint_instances.yaml").read_text(encoding="utf-8"))
+    return frozenset(content["table"])
+
+
+@cache
 def instances() -> dict[str, InstanceFacts]:
     """Return the accelerated instance types by name without SageMaker's `ml.` (`p5.48xlarge`).
 

@@ -21,6 +21,14 @@ NOTIFY_PERCENT = (50, 80, 100, 120)
 # docs.aws.amazon.com/cost-management/latest/userguide/budgets-best-practices.html
 FORECAST_PERCENT = 100
 STOP_PERCENT = 120
+# What the model deployer role may start besides endpoints.
+MORE_WITH_DEPLOYERS = (
+    "bedrock:CreateCustomModelDeployment",
+    "bedrock:CreateModelInvocationJob",
+    "bedrock:CreateProvisionedModelThroughput",
+    "sagemaker:CreateInferenceComponent",
+    "sagemaker:CreateTransformJob",
+)
 
 
 class BudgetActions(Construct):
@@ -35,7 +43,7 @@ class BudgetActions(Construct):
         environment: Environment,
         settings: Budget,
         topic: sns.ITopic,
-        engineer: iam.IRole,
+        roles: Sequence[iam.IRole],
     ) -> None:
         super().__init__(scope, id)
         self._names, self._topic = names, topic
@@ -48,7 +56,7 @@ class BudgetActions(Construct):
         # A budget of its own: another notification would replace the budget with the stop action.
         self._add_budget("Forecast", "FORECASTED", (FORECAST_PERCENT,))
         if settings.stop_new_jobs:
-            self._add_stop_action(engineer)
+            self._add_stop_action(roles)
         if settings.anomaly_monitor != "none":
             self._add_anomaly_detection(environment, settings)
 
@@ -78,8 +86,8 @@ class BudgetActions(Construct):
             ],
         )
 
-    def _add_stop_action(self, engineer: iam.IRole) -> None:
-        """Attach, at the highest step, a policy that denies starting jobs to the engineer role."""
+    def _add_stop_action(self, roles: Sequence[iam.IRole]) -> None:
+        """Attach, at the highest step, a policy that denies starting jobs and endpoints."""
         policy = iam.ManagedPolicy(
             self,
             "StopNewJobs",
@@ -94,6 +102,7 @@ class BudgetActions(Construct):
                         "bedrock:CreateModelImportJob",
                         "codebuild:StartBuild",
                         "sagemaker:CreateEndpoint",
+                        *(MORE_WITH_DEPLOYERS if len(roles) > 1 else []),
                     ],
                     ["*"],
                 )
@@ -102,7 +111,7 @@ class BudgetActions(Construct):
         attach = allow(
             "AttachTheStop",
             ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
-            [engineer.role_arn],
+            [role.role_arn for role in roles],
             {"ArnEquals": {"iam:PolicyARN": policy.managed_policy_arn}},
         )
         role = ServiceRole(
@@ -124,7 +133,7 @@ class BudgetActions(Construct):
             action_threshold=action.ActionThresholdProperty(type="PERCENTAGE", value=STOP_PERCENT),
             definition=action.DefinitionProperty(
                 iam_action_definition=action.IamActionDefinitionProperty(
-                    policy_arn=policy.managed_policy_arn, roles=[engineer.role_name]
+                    policy_arn=policy.managed_policy_arn, roles=[role.role_name for role in roles]
                 )
             ),
             subscribers=[action.SubscriberProperty(address=self._topic.topic_arn, type="SNS")],

@@ -57,43 +57,56 @@ class JobVpcGuardrails(Construct):
                 ),
             ],
         )
-        subnet_arns = [names.arn("ec2", f"subnet/{subnet}") for subnet in ids]
-        interfaces = names.arn("ec2", "network-interface/*")
         iam.ManagedPolicy(
             self,
             "NetworkInterfaces",
             roles=list(job_roles),
-            statements=[
-                allow(
-                    "Attach",
-                    ["ec2:CreateNetworkInterface"],
-                    [
-                        *subnet_arns,
-                        names.arn("ec2", f"security-group/{group.security_group_id}"),
-                        interfaces,
-                    ],
-                ),
-                allow(
-                    "Manage",
-                    [
-                        "ec2:CreateNetworkInterfacePermission",
-                        "ec2:DeleteNetworkInterface",
-                        "ec2:DeleteNetworkInterfacePermission",
-                    ],
-                    [interfaces],
-                    {"ArnEquals": {"ec2:Subnet": subnet_arns}},
-                ),
-                # Describe actions of EC2 support no resource.
-                allow(
-                    "Describe",
-                    [
-                        "ec2:DescribeDhcpOptions",
-                        "ec2:DescribeNetworkInterfaces",
-                        "ec2:DescribeSecurityGroups",
-                        "ec2:DescribeSubnets",
-                        "ec2:DescribeVpcs",
-                    ],
-                    ["*"],
-                ),
-            ],
+            statements=interface_statements(names, subnets, group),
         )
+
+
+def interface_statements(
+    names: ResourceNames, subnets: Sequence[ec2.ISubnet], group: ec2.ISecurityGroup
+) -> list[iam.PolicyStatement]:
+    """Return the permissions to attach network interfaces in these subnets with this group.
+
+    Args:
+        names: Names of the environment.
+        subnets: Subnets of the interfaces.
+        group: Their security group.
+    """
+    subnet_arns = [names.arn("ec2", f"subnet/{subnet.subnet_id}") for subnet in subnets]
+    interfaces = names.arn("ec2", "network-interface/*")
+    return [
+        allow(
+            "Attach",
+            ["ec2:CreateNetworkInterface"],
+            [
+                *subnet_arns,
+                names.arn("ec2", f"security-group/{group.security_group_id}"),
+                interfaces,
+            ],
+        ),
+        allow(
+            "Manage",
+            [
+                "ec2:CreateNetworkInterfacePermission",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DeleteNetworkInterfacePermission",
+            ],
+            [interfaces],
+            {"ArnEquals": {"ec2:Subnet": subnet_arns}},
+        ),
+        # Describe actions of EC2 support no resource.
+        allow(
+            "Describe",
+            [
+                "ec2:DescribeDhcpOptions",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcs",
+            ],
+            ["*"],
+        ),
+    ]

@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass
 
 PACK = re.compile(r"^(AwsSolutions|NIST\.800\.53\.R5|HIPAA\.Security|PCI\.DSS\.321)-")
-STACK = re.compile(r"^.*?-(security|network|storage|images|training|hyperpod|bedrock|monitoring)/")
+STACK = re.compile(
+    r"^.*?-(security|network|storage|images|training|hyperpod|bedrock|monitoring"
+    r"|serving(?:-[a-z0-9-]+)?)/"
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ STRUCTURE = (
         r"security/Boundary/Resource",
         "A permissions boundary grants nothing; it caps what policies grant, so it must allow "
         "everything that stays possible.",
+    ),
+    Suppression(
+        "SageMakerEndpointConfigurationKMSKeyConfigured",
+        r"serving-[a-z0-9-]+/Configuration",
+        "Instances with local disks encrypt them in hardware; SageMaker refuses a key for them.",
     ),
     Suppression(
         "LambdaConcurrency",
@@ -159,8 +167,8 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
-        r"|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
+        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|Engineer|Serving)/.*|training/Mlflow/Role/Policy/Resource"
+        r"|security/ModelDeployer/Read/Resource|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
     ),
@@ -172,7 +180,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource"
+        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|ImageBuild|Serving)/Policy/Resource"
         r"|hyperpod/EksJobIdentity/Policy/Resource",
         "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
         "no resource; metrics are bounded by namespace.",
@@ -220,21 +228,23 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
+        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource"
+        r"|serving/NetworkInterfaces/Resource",
         "Describe actions of EC2 support no resource; actions that change interfaces are bounded "
         "to the subnets and the security group of the platform.",
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"bedrock/(Undeploy/Undeploy|InvocationLogging/OnEvent)/Policy/Resource",
-        "Listing throughput, reading and putting metrics, and the account's one logging setting "
-        "support no resource.",
+        r"(bedrock/Undeploy|serving/Removal)/Undeploy/Policy/Resource"
+        r"|bedrock/InvocationLogging/OnEvent/Policy/Resource",
+        "Listing throughput and endpoints, reading and putting metrics, and the account's one "
+        "logging setting support no resource.",
     ),
     Suppression(
         _wildcard(
             r"arn:<AWS::Partition>:s3:::"
             + PREFIX
-            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/|registry/sha256/)?\*"
+            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/|registry/sha256/|serving/)?\*"
         ),
         r"(security|training)/.*",
         "Object keys are not known in advance; the resource is one bucket of the platform.",
@@ -326,7 +336,7 @@ WILDCARDS = (
         _wildcard(
             ARN_OF_ACCOUNT.format("bedrock")
             + r"(custom-model|custom-model-deployment|imported-model|model-import-job|"
-            r"provisioned-model)/\*"
+            r"provisioned-model|model-invocation-job)/\*"
         ),
         r"(security|bedrock)/.*",
         "Bedrock generates these ids at creation; throughput is bounded by the tag of "
@@ -345,7 +355,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Read|(Image|Model)Approver/Policy|OnCall/Read)/Resource",
+        r"security/(Engineer/Read|(Image|Model)Approver/Policy|OnCall/Read|ModelDeployer/Read)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(
@@ -355,7 +365,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ec2") + r"network-interface/\*"),
-        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource"
+        r"(training/Fences|serving)/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource"
         r"|security/HyperPod(Node|Controller)/Policy/Resource",
         "Interfaces get their ids at creation; creating requires the subnets and the security "
         "group of the platform, deleting is bounded to these subnets.",
@@ -373,6 +383,42 @@ WILDCARDS = (
         r"hyperpod/EksNodes/Policy/Resource",
         "EKS's add-ons and HyperPod's health agent are pulled from accounts of AWS that differ by "
         "Region; AWS chooses the names, and a pull discloses nothing.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"security/ModelDeployer/(Read|Bedrock)/Resource",
+        "Listing models, endpoints and quotas, reading metrics and starting an import support no "
+        "resource; what an import may read is bounded by the one role that may be passed to it.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("sagemaker")
+            + rf"(endpoint|endpoint-config|inference-component|model|transform-job)/{PREFIX}-\*"
+        ),
+        r"security/(ModelDeployer/Deploy|OnCall/Act)/Resource"
+        r"|serving/Removal/Undeploy/Policy/Resource",
+        "The names of deployments begin with the prefix of this environment, and differ.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("application-autoscaling") + r"scalable-target/\*"),
+        r"security/ModelDeployer/Deploy/Resource|serving/Removal/Undeploy/Policy/Resource",
+        "Scalable targets get generated ids; a condition bounds them to those of SageMaker.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("cloudwatch") + rf"alarm:({PREFIX}-|TargetTracking-)\*"),
+        r"security/ModelDeployer/Deploy/Resource",
+        "Alarms of deployments share the prefix; those of target tracking are named by the service "
+        "that creates them.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + rf"stack/{PREFIX}-serving-\*/\*"),
+        r"serving/Removal/Undeploy/Policy/Resource",
+        "Each deployment that is code has a stack of that name, which holds no data.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("scheduler") + rf"schedule/{PREFIX}-deployments/\*"),
+        r"serving/DeployerFences/Resource",
+        "A schedule is named after its deployment; the group is that of deployments.",
     ),
     Suppression(
         _wildcard(r"<[A-Za-z0-9]+\.Arn>:\*"),

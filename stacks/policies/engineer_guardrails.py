@@ -1,5 +1,7 @@
 """Denials of ML engineers, which hold whatever else is attached to the role."""
 
+import fnmatch
+
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
@@ -13,6 +15,11 @@ LOCAL_DISK = [
     "ml.g4dn.*", "ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p3dn.*", "ml.p4d*.*", "ml.p5*.*",
     "ml.p6*.*", "ml.r5d.*", "ml.trn*.*",
 ]  # fmt: skip
+
+
+def has_local_disk(instance: str) -> bool:
+    """Return whether an instance type encrypts its disks in hardware and accepts no key."""
+    return any(fnmatch.fnmatch(instance, pattern) for pattern in LOCAL_DISK)
 
 
 def guardrail_statements(

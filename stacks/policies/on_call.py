@@ -1,8 +1,11 @@
 """Permissions of people on call: what the runbooks say, and nothing that reads data or models."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
+from catalog.deployment_tags import ENDS
 from stacks.policies.engineer import DESCRIBE_JOBS, JOB_KINDS, STOP_JOBS
 from stacks.policies.iam_statements import IamContext, allow, deny
 from stacks.policies.kms_actions import RESTORE
@@ -10,6 +13,7 @@ from stacks.policies.permissions_boundary import stop_policy_name
 
 # Each is the action of a command in docs/runbooks/, and supports no resource.
 WITHOUT_RESOURCE = [
+    "application-autoscaling:DescribeScalingActivities",
     "bedrock:ListProvisionedModelThroughputs",
     "ce:GetCostAndUsage",
     "cloudtrail:LookupEvents",
@@ -51,6 +55,7 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
     arn, prefix = context.names.arn, context.names.prefix
     log_groups = [
         *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs", "Endpoints/*")),
+        "/aws/sagemaker/InferenceComponents/*",
         f"/aws/sagemaker/Clusters/{prefix}-cluster/*",
         f"/temper/{prefix}/*",
     ]
@@ -102,18 +107,20 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
 
 
 def acting_statements(
-    context: IamContext, *, engineer_role: iam.IRole
+    context: IamContext, *, stopped_roles: Sequence[iam.IRole]
 ) -> list[iam.PolicyStatement]:
     """Return the permissions to stop, replace, restore and repeat, and the denial of data.
 
     Args:
         context: Names and keys of the environment.
-        engineer_role: Role from which the stop of new jobs may be detached again.
+        stopped_roles: Roles from which the stop of new jobs may be detached again.
     """
     names = context.names
     arn, prefix = names.arn, names.prefix
     ours = {"StringEquals": {"aws:ResourceTag/Environment": context.environment}}
     stop = f"arn:{Aws.PARTITION}:iam::{names.account}:policy/{stop_policy_name(names)}"
+    kinds = ("endpoint", "inference-component")
+    deployments = [arn("sagemaker", f"{kind}/{prefix}-*") for kind in kinds]
     return [
         allow(
             "StopJobs", STOP_JOBS, [arn("sagemaker", f"{kind}/{prefix}-*") for kind in JOB_KINDS]
@@ -129,6 +136,22 @@ def acting_statements(
             ["sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities"],
             [arn("sagemaker", "endpoint/*"), arn("sagemaker", "endpoint-config/*")],
             ours,
+        ),
+        allow(
+            "EndDeployments",
+            [
+                "sagemaker:DeleteEndpoint",
+                "sagemaker:DeleteInferenceComponent",
+                "sagemaker:DescribeInferenceComponent",
+                "sagemaker:ListTags",
+            ],
+            deployments,
+        ),
+        allow(
+            "MoveEnds",
+            ["sagemaker:AddTags"],
+            deployments,
+            {"ForAllValues:StringEquals": {"aws:TagKeys": list(ENDS)}},
         ),
         allow(
             "EndThroughput",
@@ -158,7 +181,7 @@ def acting_statements(
         allow(
             "LiftStop",
             ["iam:DetachRolePolicy"],
-            [engineer_role.role_arn],
+            [role.role_arn for role in stopped_roles],
             {"ArnEquals": {"iam:PolicyARN": stop}},
         ),
         deny("NoDataNorModels", DATA_ACTIONS, ["*"]),

@@ -6,17 +6,25 @@ from aws_cdk import aws_iam as iam
 from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import allow, deny
 
+SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
+
 
 def stop_policy_name(names: ResourceNames) -> str:
     """Return the name of the policy that the budget attaches at its highest step."""
     return f"{names.prefix}-stop-new-jobs"
 
 
-def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
+def statements(names: ResourceNames, *, scaling: bool = False) -> list[iam.PolicyStatement]:
     """Return everything, minus the ways to escalate privileges or to cover tracks.
 
     A boundary grants nothing by itself; it caps the policies of a role.
+
+    Args:
+        names: Names of the environment.
+        scaling: Except the role that Application Auto Scaling has for endpoints, which the first
+            scaled endpoint of an account creates.
     """
+    unless_linked = {"StringNotEqualsIfExists": {"iam:AWSServiceName": SCALING_SERVICE}}
     stop = f"arn:{Aws.PARTITION}:iam::{names.account}:policy/{stop_policy_name(names)}"
     return [
         allow("Cap", ["*"], ["*"]),
@@ -36,6 +44,7 @@ def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
                 "account:*",
             ],
             ["*"],
+            unless_linked if scaling else None,
         ),
         # The stop action of the budget attaches this one policy, which only denies.
         deny(

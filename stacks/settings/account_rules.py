@@ -97,6 +97,7 @@ def _arns(environment: Environment) -> Iterator[tuple[str, str]]:
         "security.engineers": security.engineers,
         "security.image_approvers": security.image_approvers,
         "security.model_approvers": security.model_approvers,
+        "security.model_deployers": security.model_deployers,
         "security.platform_ci": security.platform_ci,
         "security.key_administrators": security.key_administrators,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
-from stacks.settings import account_rules, address_rules
+from stacks.settings import account_rules, address_rules, serving_rules
 from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
 from stacks.settings import monitoring_rules as monitoring
@@ -151,6 +151,7 @@ RULES = (
         _throughput_names,
     ),
     AwsRule("docs/platform/settings.md", _bedrock_is_on),
+    AwsRule("docs/platform/serving.md", serving_rules.deployments),
     AwsRule(
         "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
         _anomaly_threshold,

@@ -22,6 +22,7 @@ def required_services(environment: Environment) -> dict[str, str]:
         "hub-token": environment.storage.hub_token and environment.network.mode == "private",
         "keys": bool(environment.storage.keys),
         "bedrock": environment.bedrock.enabled,
+        "serving": environment.serving.enabled,
         "judges": bool(environment.bedrock.judges),
     }
     services: dict[str, str] = {}

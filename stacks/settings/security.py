@@ -90,6 +90,11 @@ class SecuritySettings(SettingsSection):
         description="roles, or permission sets, that may assume the model approver role, with "
         "`training.model_approval`; none: identities of the account that IAM allows",
     )
+    model_deployers: tuple[Principal, ...] = Field(
+        (),
+        description="roles, or permission sets, that may assume the model deployer role, with "
+        "`serving.enabled`; none: identities of the account that IAM allows",
+    )
     platform_ci: tuple[RoleArn, ...] = Field(
         (), description="roles that may assume the deployment role"
     )

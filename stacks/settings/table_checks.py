@@ -23,6 +23,7 @@ from stacks.settings.account_rules import in_other_partition
 from stacks.settings.environment import CheckName, Environment
 from stacks.settings.hyperpod import InstanceGroup
 from stacks.settings.placement import cluster_zones, pinned_zone
+from stacks.settings.serving_rules import instance_findings
 
 # Shared address space of providers (RFC 6598), which VPCs often use for pods and nodes.
 SHARED = IPv4Network("100.64.0.0/10")
@@ -79,6 +80,8 @@ def _findings(environment: Environment) -> Iterator[TableFinding]:
     yield from _range_findings(environment)
     yield from _region_findings(environment)
     yield from _allowed_type_findings(environment)
+    for message in instance_findings(environment):
+        yield TableFinding("instance-types", message)
     if not environment.hyperpod.enabled:
         return
     eks = environment.hyperpod.eks
@@ -151,6 +154,10 @@ def _region_findings(environment: Environment) -> Iterator[TableFinding]:
             budget is not None and budget.anomaly_monitor != "none",
         ),
         "monitoring.budget": ("AWS::Budgets::Budget", environment.monitoring.budget is not None),
+        "serving.deployments": (
+            "AWS::SageMaker::InferenceComponent",
+            any(each.to == "component" for each in environment.serving.deployments),
+        ),
     }
     for key, (resource_type, on) in wanted.items():
         if on and resource_type in lacking:

@@ -54,6 +54,10 @@ def _bedrock(environment: Environment) -> bool:
     return environment.bedrock.enabled or "enabled" in environment.bedrock.model_fields_set
 
 
+def _serving(environment: Environment) -> bool:
+    return environment.serving.enabled or "enabled" in environment.serving.model_fields_set
+
+
 PRECONDITIONS = (
     Precondition("network", ("nat_gateways", "reserved_zones"), _own_nat, "network.mode: private"),
     Precondition(
@@ -75,6 +79,13 @@ PRECONDITIONS = (
         ("log_days",),
         lambda environment: environment.bedrock.invocation_logging,
         "bedrock.invocation_logging: true",
+    ),
+    Precondition("serving", (), _serving, "serving.enabled: true"),
+    Precondition(
+        "security",
+        ("model_deployers",),
+        lambda environment: environment.serving.enabled,
+        "serving.enabled: true",
     ),
     Precondition(
         "images",

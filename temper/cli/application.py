@@ -18,6 +18,7 @@ from temper.cli import (
     platform,
     quality,
     registry,
+    review,
     runs,
     search,
     serving,
@@ -56,7 +57,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, search, runs, models, serving, quality, suites),
+    *(jobs, data, search, runs, models, serving, quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import boto3
 import yaml
 
 from emulator.moto_account import CDK, DEPLOY, ROOT, app_options, cdk, cdk_environment, moto_server
+from stacks.handlers.undeploy.main import undeploy
+from stacks.handlers.undeploy.rule import EndRule
 from tests.infra.emulated_account import CUSTOM_TYPES, STUB_ATTRIBUTES
 
 __all__ = ["CDK", "ENVIRONMENTS", "rehearse", "report"]
@@ -44,6 +47,8 @@ class Outcome:
     changed_stacks: list[str] = field(default_factory=list)
     remaining_stacks: list[str] = field(default_factory=list)
     stacks_when_off: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    stacks_after_end: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -85,6 +90,8 @@ def rehearse(work: Path, name: str) -> Outcome:
             started = time.monotonic()
             outcome.stacks_when_off = _switch_hyperpod(work, name, port, environment)
             outcome.seconds["HyperPod off and on"] = time.monotonic() - started
+            outcome.ended = _end_deployments(port, prefix)
+            outcome.stacks_after_end = _stack_names(port, prefix)
         _empty_lifecycle_buckets(port)
         step("destroy", ["destroy", "--all", "--force", *app])
         outcome.remaining_stacks = _stack_names(port, prefix)
@@ -124,6 +131,18 @@ def _switch_hyperpod(work: Path, name: str, port: int, environment: dict[str, st
         stacks.append(_stack_names(port, ENVIRONMENTS[name]))
     assert set(stacks[1]) - set(stacks[0]) == {f"{ENVIRONMENTS[name]}-hyperpod"}
     return stacks[0]
+
+
+def _end_deployments(port: int, prefix: str) -> list[str]:
+    """Run the scheduled removal a day after the end of the deployment; return what it removed."""
+    removed = undeploy(
+        client=lambda service: _client(port, service),
+        rule=EndRule(datetime(2027, 2, 1, tzinfo=UTC)),
+        kinds=["endpoint"],
+        prefix=prefix,
+        namespace=f"Temper/{prefix}",
+    )
+    return removed["deleted"]
 
 
 def _empty_lifecycle_buckets(port: int) -> None:

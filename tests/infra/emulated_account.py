@@ -1,11 +1,12 @@
-"""Emulated account of the deployment rehearsal: moto's server with four extensions.
+"""Emulated account of the deployment rehearsal: moto's server with five extensions.
 
 The report of the rehearsal distinguishes them from what moto creates itself:
 
 - a resource type that moto lacks, but whose attributes others refer to, gets stub attributes;
 - custom resources run the handlers of the platform in this process, as CDK's provider would;
 - Bedrock has provisioned throughput, which is in service at the second request;
-- CloudWatch Logs has AssociateKmsKey.
+- CloudWatch Logs has AssociateKmsKey;
+- SageMaker has ListInferenceComponents, and no components.
 """
 
 import importlib
@@ -20,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import moto.bedrock.urls
 import moto.cloudformation.parsing
 import moto.logs.responses
+import moto.sagemaker.responses
 import moto.server
 from moto.awslambda.utils import get_backend
 from moto.core.common_models import CloudFormationModel
@@ -233,6 +235,10 @@ def main() -> None:
     cloudformation_rules.install()
     # Moto has no AssociateKmsKey of CloudWatch Logs.
     moto.logs.responses.LogsResponse.associate_kms_key = _associate_kms_key
+    # Moto has no inference components.
+    moto.sagemaker.responses.SageMakerResponse.list_inference_components = lambda _: (
+        '{"InferenceComponents": []}'
+    )
     throughputs = EmulatedThroughput()
     moto.bedrock.urls.url_paths.update(
         {

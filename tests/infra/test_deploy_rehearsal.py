@@ -25,6 +25,10 @@ def test_every_stack_deploys_twice_and_goes(
     if name == "rehearsal":
         assert "temper-try-hyperpod" not in outcome.stacks_when_off
         assert "temper-try-storage" in outcome.stacks_when_off
+        # The removal of an endpoint that is code deletes its stack, and nothing else.
+        assert outcome.ended == ["temper-try-chat"]
+        assert "temper-try-serving-chat" not in outcome.stacks_after_end
+        assert "temper-try-serving" in outcome.stacks_after_end
     if name == "isolated":
         assert not set(outcome.created) & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway"}
         assert outcome.handled == {

@@ -47,6 +47,7 @@ DENIED: list[tuple[str, str]] = [
     ),
     ("sagemaker:StopTrainingJob", "arn:aws:sagemaker:us-east-1:111122223333:training-job/other-a"),
     ("sagemaker:UpdateEndpoint", "arn:aws:sagemaker:us-east-1:111122223333:endpoint/others"),
+    ("sagemaker:DeleteEndpoint", "arn:aws:sagemaker:us-east-1:111122223333:endpoint/others"),
     ("sagemaker:InvokeEndpoint", "arn:aws:sagemaker:us-east-1:111122223333:endpoint/assistant"),
     ("sagemaker:DeleteCluster", "arn:aws:sagemaker:us-east-1:111122223333:cluster/abcdefghijkl"),
     ("bedrock:InvokeModel", "arn:aws:bedrock:us-east-1:111122223333:imported-model/a"),

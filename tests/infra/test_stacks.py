@@ -25,10 +25,11 @@ EIGHT = {
     "bedrock",
     "monitoring",
 }
+OF_SERVING = {"serving", "serving-assistant", "serving-drafts"}
 
 
 def test_every_stack_is_there_when_all_is_on(everything: Assembly) -> None:
-    assert set(everything.templates) == EIGHT
+    assert set(everything.templates) == EIGHT | OF_SERVING
 
 
 def test_synthesis_asks_no_account_even_where_one_is_named(everything: Assembly) -> None:
@@ -153,7 +154,7 @@ def test_every_role_waits_for_the_boundary_to_exist(everything: Assembly) -> Non
             assert boundary in resource["DependsOn"], name
     artifacts = json.loads((everything.outdir / "manifest.json").read_text())["artifacts"]
     stacks = {n: a for n, a in artifacts.items() if a["type"] == "aws:cloudformation:stack"}
-    assert len(stacks) == 8
+    assert len(stacks) == 11
     for name, artifact in stacks.items():
         assert name.endswith("-security") or "temper-all-security" in artifact["dependencies"], name
 

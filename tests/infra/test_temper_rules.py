@@ -9,6 +9,7 @@ from stacks.nag.template import SynthesizedTemplate
 
 ROLE = {"Ref": "Engineer"}
 CREATE = {"Effect": "Allow", "Action": "sagemaker:CreateTrainingJob", "Resource": "*"}
+ROLLBACK = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
 SELF = {"Fn::GetAtt": ["Nodes", "GroupId"]}
 
 
@@ -246,6 +247,27 @@ PLANTED: dict[str, Planted] = {
     "managed_policy_within_size_limit": (
         {"P": _policy({**CREATE, "Resource": [f"arn:aws:s3:::bucket-{i}" for i in range(300)]})},
         {"P": _policy(CREATE)},
+    ),
+    "endpoint_states_its_end": (
+        {"E": _of("AWS::SageMaker::Endpoint", Tags=[{"Key": "temper:deployment", "Value": "a"}])},
+        {"E": _of("AWS::SageMaker::Endpoint", Tags=[{"Key": "temper:idle-hours", "Value": "6"}])},
+    ),
+    "endpoint_update_rolls_back": (
+        {"E": _of("AWS::SageMaker::Endpoint", DeploymentConfig={"BlueGreenUpdatePolicy": {}})},
+        {
+            "E": _of("AWS::SageMaker::Endpoint"),
+            "C": _of("AWS::SageMaker::InferenceComponent", DeploymentConfig=ROLLBACK),
+        },
+    ),
+    "model_has_no_network": (
+        {"M": _of("AWS::SageMaker::Model", VpcConfig={"Subnets": ["s"]})},
+        {
+            "M": _of(
+                "AWS::SageMaker::Model",
+                VpcConfig={"Subnets": ["s"]},
+                EnableNetworkIsolation=True,
+            )
+        },
     ),
     "lambda_has_dlq_and_encryption": (
         {"F": _of("AWS::Lambda::Function", Description="Temper: x", KmsKeyArn="k")},

@@ -16,7 +16,7 @@ import yaml
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("TEMPER_PREPARATION_KILLS", "20"))
+KILLS = int(os.environ.get("TEMPER_PREPARATION_KILLS", "10"))
 
 
 def _job(folder: Path, data: Path, output: str) -> Path:

@@ -24,12 +24,12 @@ JOB = changed(
     train={"max_steps": 12},
     evaluate={"every": "4 steps"},
     tracking={"mlflow": False},
-    search={"trials": 4, "seeds": 1},
+    search={"trials": 3, "seeds": 0},
 )
 
 
-def _start(job: Path, home: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "temper", "search", str(job), "--out", str(home)]
+def _start(job: Path, home: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "temper", "search", str(job), "--out", str(home), *options]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -51,7 +51,7 @@ def test_a_killed_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
     whole = _start(job, tmp_path / "whole")
     output, _ = whole.communicate()
     assert whole.returncode == 0, output
-    assert "the job as written" in output and "with 1 other seeds" in output
+    assert "the job as written" in output
 
     killed = _start(job, tmp_path / "killed")
     second_round = tmp_path / "killed/search/latest/trials/0002.yaml"
@@ -64,5 +64,12 @@ def test_a_killed_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
     output, _ = again.communicate()
     assert again.returncode == 0, output
     assert _results(tmp_path / "killed") == _results(tmp_path / "whole")
-    page = (tmp_path / "killed/search/latest/report.html").read_text()
-    assert "Parallel coordinates" in page or "Trials" in page
+
+    more = _start(job, tmp_path / "killed", "--set", "search.seeds=1")
+    output, _ = more.communicate()
+    assert more.returncode == 0, output
+    assert "with 1 other seeds: mean" in output
+    folder = tmp_path / "killed/search/latest"
+    seeds = json.loads((folder / "result.json").read_text())["seeds"]
+    assert len(seeds["best"]) == 2 and seeds["best"][0] != seeds["best"][1]
+    assert "With other seeds" in (folder / "report.html").read_text()

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from preparation.steps.decontaminate.items import BenchmarkItem
+from preparation.steps.decontaminate.numbers import Numbers, has_numbers, numbers
 from preparation.words import words
 
 NGRAM_WORDS = 8
 """Length that Tülu 3 uses (Lambert et al. 2024, https://arxiv.org/abs/2411.15124)."""
+_HALF = 0.5
 _MIN_HITS = 2
-_MIN_SHARE = 0.5
+_MIN_SHARE = 0.1
+"""Fewer n-grams of a text than both are a phrase that other texts have too."""
 _COMMON_ITEMS = 10
 """An n-gram of more items than these is a phrase of the benchmark, not of an item."""
+
+
+class _IndexedText(NamedTuple):
+    item: int
+    ngrams: int
+    numbers: Numbers
 
 
 class CopyIndex:
@@ -28,25 +38,26 @@ class CopyIndex:
 
     def __init__(self, items: Sequence[BenchmarkItem]):
         self._short: dict[tuple[str, ...], int] = {}
-        self._texts: list[tuple[int, int]] = []
+        self._texts: list[_IndexedText] = []
         self._of_ngram: dict[int, list[int]] = {}
         for number, item in enumerate(items):
             question = words(item.question)
             if question and len(question) < NGRAM_WORDS:
                 self._short.setdefault(tuple(question), number)
-            for found in (question, words(item.answer)):
-                self._add(number, found)
+            for text in (item.question, item.answer):
+                self._add(number, text)
         self._of_ngram = {
             ngram: texts for ngram, texts in self._of_ngram.items() if len(texts) <= _COMMON_ITEMS
         }
 
-    def _add(self, number: int, found: Sequence[str]) -> None:
-        ngrams = _ngrams(found)
+    def _add(self, number: int, text: str) -> None:
+        ngrams = _ngrams(words(text))
         if not ngrams:
             return
         for ngram in ngrams:
             self._of_ngram.setdefault(ngram, []).append(len(self._texts))
-        self._texts.append((number, len(ngrams)))
+        counted = numbers(text)
+        self._texts.append(_IndexedText(number, len(ngrams), frozenset(counted)))
 
     def find(self, text: str) -> int | None:
         """Return the number of the item of which a text has most, or None if it has of none."""
@@ -54,12 +65,15 @@ class CopyIndex:
         if len(found) < NGRAM_WORDS:
             return self._short.get(tuple(found))
         hits = Counter(one for ngram in _ngrams(found) for one in self._of_ngram.get(ngram, ()))
-        enough = [
-            (-count / self._texts[one][1], self._texts[one][0])
-            for one, count in hits.items()
-            if count >= _MIN_HITS or count >= _MIN_SHARE * self._texts[one][1]
-        ]
-        return min(enough)[1] if enough else None
+        enough = []
+        for one, count in hits.items():
+            copied = self._texts[one]
+            share = count / copied.ngrams
+            if share >= _HALF or (count >= _MIN_HITS and share >= _MIN_SHARE):
+                enough.append((-share, copied.item, copied.numbers))
+        own = frozenset(numbers(text)) if enough else frozenset()
+        best = sorted(enough, key=lambda one: one[:2])
+        return next((item for _, item, wanted in best if has_numbers(own, wanted)), None)
 
 
 def _ngrams(found: Sequence[str]) -> set[int]:

@@ -4,6 +4,7 @@ docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
 """
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,6 +20,8 @@ STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
     "Minimum": min,
     "Average": lambda values: sum(values) / len(values),
     "SampleCount": len,
+    # The value below which 95 % of the samples lie.
+    "p95": lambda values: sorted(values)[max(0, math.ceil(0.95 * len(values)) - 1)],
 }
 
 
@@ -31,7 +34,7 @@ def evaluate_expression(expression: str, values: Mapping[str, float | None]) -> 
     """Return the value of an expression; None if it has none for this datapoint.
 
     Args:
-        expression: Sums, differences, products and quotients of metrics, numbers and `FILL`.
+        expression: Sums, differences, products and quotients of metrics, numbers, `FILL` and `IF`.
         values: Values of the metrics by id, None where missing.
 
     Raises:
@@ -49,8 +52,19 @@ def _value(node: ast.expr, values: Mapping[str, float | None]) -> float | None:
         case ast.Call(func=ast.Name(id="FILL"), args=[metric, filler]):
             value = _value(metric, values)
             return _value(filler, values) if value is None else value
+        case ast.Call(func=ast.Name(id="IF"), args=[condition, then, otherwise]):
+            holds = _holds(condition, values)
+            return None if holds is None else _value(then if holds else otherwise, values)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             first, second = _value(left, values), _value(right, values)
             # An operator has a result only where all its operands have one.
             return None if first is None or second is None else OPERATORS[type(op)](first, second)
+    raise NotImplementedError(f"metric math: {ast.unparse(node)} is not modelled")
+
+
+def _holds(node: ast.expr, values: Mapping[str, float | None]) -> bool | None:
+    match node:
+        case ast.Compare(left=left, ops=[ast.GtE()], comparators=[right]):
+            first, second = _value(left, values), _value(right, values)
+            return None if first is None or second is None else first >= second
     raise NotImplementedError(f"metric math: {ast.unparse(node)} is not modelled")

@@ -311,6 +311,11 @@ def _free(share: float) -> Samples:
     return each(60, lambda _: 19200 * GIB * share)
 
 
+def _calls(number: int, errors: Callable[[float], float]) -> dict[str, Samples]:
+    """Return the sums of calls and of server errors per minute."""
+    return {"calls": each(60, lambda _: float(number)), "errors": each(60, errors)}
+
+
 HOURLY_JITTER = (0, 40, 5, 55, 20, 10)
 METRICS = [
     MetricScenario(
@@ -388,4 +393,73 @@ METRICS = [
         False,
         {ONLY: each(60, lambda t: None if 3600 <= t < 3900 else 15 * GIB)},
     ),
+    MetricScenario(
+        "an endpoint stays an hour after its end",
+        "deployment-overdue",
+        True,
+        {ONLY: each(900, lambda t: float(t > 7200))},
+    ),
+    MetricScenario(
+        "an endpoint is updated at its end, and removed by the next run",
+        "deployment-overdue",
+        False,
+        {ONLY: each(900, lambda t: float(t == 7200))},
+    ),
+    MetricScenario(
+        "an endpoint was created by hand",
+        "deployment-without-end",
+        True,
+        {ONLY: each(900, lambda t: float(t > 7200))},
+    ),
+    MetricScenario(
+        "each endpoint has an end",
+        "deployment-without-end",
+        False,
+        {ONLY: each(900, lambda _: 0.0)},
+    ),
+    *(
+        scenario
+        for name in ("assistant", "drafts")
+        for scenario in (
+            MetricScenario(
+                f"a new version of {name} fails every tenth call",
+                f"{name}-errors",
+                True,
+                _calls(60, lambda t: 6.0 if t > 7200 else 0.0),
+            ),
+            MetricScenario(
+                f"one of the few calls of {name} fails",
+                f"{name}-errors",
+                False,
+                _calls(2, lambda t: float(t == 7200)),
+            ),
+            MetricScenario(f"nobody calls {name}", f"{name}-errors", False),
+            MetricScenario(
+                f"a new version of {name} is slow",
+                f"{name}-latency",
+                True,
+                {ONLY: each(10, lambda t: 12e6 if t > 7200 else 2e6)},
+            ),
+            MetricScenario(
+                f"one call of {name} in a minute is slow",
+                f"{name}-latency",
+                False,
+                {ONLY: each(2, lambda t: 30e6 if t % 60 == 0 else 2e6)},
+            ),
+        )
+    ),
+    MetricScenario(
+        "no instance is available for the first copy",
+        "drafts-capacity",
+        True,
+        {ONLY: each(60, lambda t: 1.0 if t > 3600 else None)},
+    ),
+    MetricScenario(
+        "the first copy starts within ten minutes",
+        "drafts-capacity",
+        False,
+        {ONLY: each(60, lambda t: 1.0 if 3600 < t < 4200 else None)},
+    ),
+    MetricScenario("a call finds no copy", "drafts-wake", True, {ONLY: [(7200, 1.0)]}),
+    MetricScenario("calls find a copy", "drafts-wake", False),
 ]

@@ -28,7 +28,8 @@ def read_alarm(properties: dict[str, Any]) -> MetricAlarm:
                 stat = query["MetricStat"]
                 metrics[query["Id"]] = _source(stat["Metric"], stat["Stat"], stat["Period"])
     else:
-        metrics[ONLY] = _source(properties, properties["Statistic"], properties["Period"])
+        statistic = properties.get("Statistic") or properties["ExtendedStatistic"]
+        metrics[ONLY] = _source(properties, statistic, properties["Period"])
     return MetricAlarm(
         name=properties["AlarmName"],
         metrics=metrics,

@@ -12,9 +12,11 @@ from stacks import handlers
 from tests.infra.conftest import Assembly
 
 FOLDER = Path(handlers.__file__).parent
-CLIENTS = "sagemaker|cloudwatch|logs|sns|events|bedrock|dynamodb"
+CLIENTS = "sagemaker|cloudwatch|logs|sns|events|bedrock|dynamodb|autoscaling|cloudformation"
 # `sagemaker.list_tags(…)`, `client("sns").publish(…)`, and the operation of a paginator.
 CALL = re.compile(rf'(?:\b({CLIENTS})|client\("({CLIENTS})"\))\s*\.(\w+)\((?:"(\w+)")?')
+# Names of clients in the code, where IAM has another prefix.
+IAM_PREFIXES = {"autoscaling": "application-autoscaling"}
 NO_OPERATIONS = {"meta", "exceptions"}
 
 
@@ -27,7 +29,8 @@ def calls(*modules: str) -> set[str]:
                 service, method = match[1] or match[2], match[3]
                 operation = match[4] if method == "get_paginator" else method
                 if operation not in NO_OPERATIONS:
-                    actions.add(f"{service}:{operation.title().replace('_', '')}")
+                    prefix = IAM_PREFIXES.get(service, service)
+                    actions.add(f"{prefix}:{operation.title().replace('_', '')}")
     return actions
 
 
@@ -50,8 +53,14 @@ def calls(*modules: str) -> set[str]:
         (
             "bedrock",
             "UndeployPolicy",
-            ["undeploy_throughput.py"],
+            ["undeploy/main.py", "undeploy/rule.py", "undeploy/throughput.py"],
             "bedrock:DeleteProvisionedModelThroughput",
+        ),
+        (
+            "serving",
+            "RemovalUndeployPolicy",
+            ["undeploy/main.py", "undeploy/rule.py", "undeploy/endpoints.py"],
+            "cloudformation:DeleteStack",
         ),
     ],
 )

@@ -7,6 +7,8 @@ with the request. `{data}`, `{models}` and so on are replaced with ARNs of the e
 
 from typing import Any
 
+from tests.infra.permissions.serving_cases import SERVING
+
 Case = tuple[str, bool, str, str, dict[str, Any]]
 
 # Condition keys of a job as launch submits it: subnets, security group and keys of the platform.
@@ -863,4 +865,5 @@ CASES = [
     *CI,
     *APPROVING,
     *DIFF,
+    *SERVING,
 ]

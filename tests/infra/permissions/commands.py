@@ -40,6 +40,8 @@ OUR_JOB = SM + "training-job/temper-all-a"
 OUR_PROCESSING = SM + "processing-job/temper-all-prepare-a"
 CLUSTER = SM + "cluster/abcdefghijkl"
 ENDPOINT = SM + "endpoint/assistant"
+DEPLOYED = SM + "endpoint/temper-all-assistant"
+COMPONENT = SM + "inference-component/temper-all-drafts"
 JOB_GROUP = LOGS + "/aws/sagemaker/TrainingJobs"
 FUNCTION_GROUP = LOGS + "/temper/temper-all/undeploy-throughput"
 CLUSTER_GROUP = LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc"
@@ -157,6 +159,7 @@ LOCAL = (
     "measured",
     "record-golden",
     "redteam",
+    "review",
     "rehearse",
     "rehearse-deploy",
     "schema",
@@ -319,16 +322,6 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
 }
 # (command of the AWS CLI, or of another tool) -> user, calls
 TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
-    "aws sagemaker describe-model-package": (
-        ENGINEER,
-        (
-            (
-                "sagemaker:DescribeModelPackage",
-                SM + "model-package/temper-all-models/1",
-                {},
-            ),
-        ),
-    ),
     "aws bedrock create-model-import-job": (
         ENGINEER,
         (
@@ -411,6 +404,20 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
         (("sagemaker:CreatePresignedMlflowAppUrl", "{mlflow}", {}),),
     ),
     "aws sagemaker describe-cluster": (ON_CALL, (("sagemaker:DescribeCluster", CLUSTER, {}),)),
+    "aws application-autoscaling describe-scaling-activities": (
+        ON_CALL,
+        (("application-autoscaling:DescribeScalingActivities", "*", {}),),
+    ),
+    "aws sagemaker add-tags": (
+        ON_CALL,
+        (("sagemaker:AddTags", DEPLOYED, {"aws:TagKeys": ["temper:until"]}),),
+    ),
+    "aws sagemaker delete-endpoint": (ON_CALL, (("sagemaker:DeleteEndpoint", DEPLOYED, {}),)),
+    "aws sagemaker describe-inference-component": (
+        ON_CALL,
+        (("sagemaker:DescribeInferenceComponent", COMPONENT, {}),),
+    ),
+    "aws sagemaker list-tags": (ON_CALL, (("sagemaker:ListTags", DEPLOYED, {}),)),
     "aws sagemaker describe-endpoint": (ON_CALL, (("sagemaker:DescribeEndpoint", ENDPOINT, {}),)),
     "aws sagemaker describe-processing-job": (
         ON_CALL,

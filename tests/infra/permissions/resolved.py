@@ -121,7 +121,7 @@ class ResolvedRoles:
 
         Most roles are in the security stack; another is looked for only if it has none.
         """
-        stacks = ("security", "hyperpod")
+        stacks = ("security", "hyperpod", "serving")
         found = [
             logical_id
             for stack in stacks

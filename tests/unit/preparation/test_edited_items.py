@@ -95,6 +95,30 @@ def test_questions_that_differ_in_a_word_are_no_copies_of_each_other() -> None:
     assert sure == []
 
 
+def test_a_word_of_the_question_in_place_of_another_makes_no_other_question() -> None:
+    pattern = "What are the {} symptoms of {} in a child?"
+    items = [pattern.format(word, topic) for word in ("first", "early") for topic in TOPICS]
+    items += [f"What are the {word} treatments for {topic}?" for word in ("best", "new")
+              for topic in TOPICS]  # fmt: skip
+    index = EditIndex([words(text) for text in items])
+
+    def sure(text: str) -> bool:
+        return any(match.sure for match in index.find(words(text)))
+
+    assert sure("What are the are symptoms of asthma in a child?")
+    assert not sure("What are the late symptoms of asthma in a child?")
+
+
+def test_a_question_with_one_rare_word_is_found_if_nothing_is_new() -> None:
+    items = [f"What is the cause of {topic}?" for topic in TOPICS]
+    items += [f"How is {topic} treated?" for topic in TOPICS]
+    index = EditIndex([words(text) for text in items])
+    (match,) = index.find(words("What the the cause of gout?"))
+    assert match.sure and items[match.item] == "What is the cause of gout?"
+    assert not any(match.sure for match in index.find(words("What is the price of gout?")))
+    assert not any(match.sure for match in index.find(words("What is the cause of the cause?")))
+
+
 def test_an_unsure_copy_counts_with_its_answer() -> None:
     answer = "It begins with a cough at night and a tight chest"
     items = [

@@ -32,10 +32,14 @@ _FUNCTION_WORDS = frozenset(_FUNCTION_TEXT.split())
 """English words without content, which weigh less; in a small benchmark all words are rare."""
 _MIN_TOTAL = 1.5
 """Least weight of an item: "Which of the following is true?" is no question by itself."""
+_LIGHT_CONTENT = 0.6
+_LIGHT_THRESHOLD = 0.85
+"""Least weight of the words with content in a lighter item, and least score of its copy."""
 _ALIKE_SHARE = 0.01
 """Share of the items that may be taken for edited copies of other items. In a benchmark whose
 questions differ in a word or two, a match that is no closer than that is not sure."""
 _MARGIN = 0.03
+_SAME_PLACES = 0.6
 _COMPARED_ITEMS = 1_000
 _COMMON_SHARE = 0.1
 _COMMON_ITEMS = 50
@@ -53,13 +57,25 @@ class EditMatch(NamedTuple):
             words that only the passage has.
         sure: False if other items of the benchmark are as close to each other: the passage may be
             another question, unless the answer stands with it.
-        has_new_words: True if the passage has words that are not the item's, also misspelled.
+        kind: How the passage differs from the item.
     """
 
     item: int
     score: float
     sure: bool
+    kind: Difference
+
+
+class Difference(NamedTuple):
+    """Kind of a difference between a passage and an item.
+
+    Attributes:
+        has_new_words: True if the passage has words that are not the item's, also misspelled.
+        in_place: True if both have as many words, most of them at the same places.
+    """
+
     has_new_words: bool
+    in_place: bool
 
 
 class EditIndex:
@@ -70,14 +86,15 @@ class EditIndex:
     """
 
     def __init__(self, items: Sequence[Sequence[str]]):
-        self._items = [Counter(words) if len(words) in LENGTHS else Counter() for words in items]
+        self._sequences = [words if len(words) in LENGTHS else () for words in items]
+        self._items = [Counter(words) for words in self._sequences]
         self._frequency = Counter(word for words in items for word in set(words))
         self._log_size = math.log(1 + len(items))
         self._weights = {word: self._weigh(count, word) for word, count in self._frequency.items()}
         self._unknown = self._weigh(0, "")
         self._totals = [self._sum(words) for words in self._items]
         self._index_words()
-        self._sure_from = {False: 0.0, True: 0.0}
+        self._sure_from = dict.fromkeys(_DIFFERENCES, 0.0)
         self._sure_from = self._closest_items()
 
     def find(self, passage: Sequence[str]) -> list[EditMatch]:
@@ -87,13 +104,19 @@ class EditIndex:
             passage: Words of the passage, in lower case.
         """
         counted = Counter(passage)
-        scores = ((number, self._score(number, counted)) for number in self._candidates(counted))
-        matches = [
-            EditMatch(number, score, score > self._sure_from[has_new_words], has_new_words)
-            for number, (score, has_new_words) in scores
-            if score >= THRESHOLD
-        ]
+        matches = []
+        for number in self._candidates(counted):
+            score, has_new_words = self._score(number, counted)
+            if self._is_close(number, score, has_new_words):
+                kind = Difference(has_new_words, _in_place(passage, self._sequences[number]))
+                matches.append(EditMatch(number, score, score > self._sure_from[kind], kind))
         return sorted(matches, key=lambda match: (-match.score, match.item))
+
+    def _is_close(self, number: int, score: float, has_new_words: bool) -> bool:
+        """Return whether a passage may be a copy; one of a light item has only words of it."""
+        if self._totals[number] < _MIN_TOTAL:
+            return score >= _LIGHT_THRESHOLD and not has_new_words
+        return score >= THRESHOLD
 
     def _index_words(self) -> None:
         """Store the items and weights of each word, and what an edited copy must have of them."""
@@ -113,7 +136,9 @@ class EditIndex:
         }
         totals = np.array(self._totals)
         needed = (THRESHOLD - _MISSPELLED_SHARE) * totals - common
-        self._needed = np.where(totals >= _MIN_TOTAL, np.maximum(needed, 1e-9), np.inf)
+        content = np.array([self._sum(self._content(words)) for words in self._items])
+        searched = (totals >= _MIN_TOTAL) | (content >= _LIGHT_CONTENT)
+        self._needed = np.where(searched, np.maximum(needed, 1e-9), np.inf)
         lengths = np.array([words.total() for words in self._items])
         self._shortest, self._longest = 0.7 * lengths, 1.5 * lengths + 2
 
@@ -129,27 +154,27 @@ class EditIndex:
         fits = (shared >= self._needed) & (self._shortest <= length) & (length <= self._longest)
         return [int(number) for number in np.flatnonzero(fits)]
 
-    def _closest_items(self) -> dict[bool, float]:
+    def _closest_items(self) -> dict[Difference, float]:
         """Return the score that few items exceed with another item of the benchmark.
 
-        Items that have words of their own are counted apart from those without: the words of
-        a question are seldom all in another one.
+        Each kind of difference is counted apart: the words of a question are seldom all in another
+        one, and at the same places.
         """
-        own = [words for words in self._items if words]
+        own = [words for words in self._sequences if words]
         sample = own[:: max(1, len(own) // _COMPARED_ITEMS)]
-        closest: dict[bool, list[float]] = {False: [], True: []}
+        closest: dict[Difference, list[float]] = {kind: [] for kind in _DIFFERENCES}
         for words in sample:
-            scores = {False: 0.0, True: 0.0}
-            for match in self.find(list(words.elements())):
-                if self._items[match.item] != words:
-                    new = match.has_new_words
-                    scores[new] = max(scores[new], match.score)
-            for new, score in scores.items():
-                closest[new].append(score)
+            scores = dict.fromkeys(_DIFFERENCES, 0.0)
+            counted = Counter(words)
+            for match in self.find(words):
+                if self._items[match.item] != counted:
+                    scores[match.kind] = max(scores[match.kind], match.score)
+            for kind, score in scores.items():
+                closest[kind].append(score)
         allowed = int(_ALIKE_SHARE * len(sample))
         return {
-            new: min(1 - 1e-9, sorted(scores, reverse=True)[allowed] + _MARGIN) if scores else 0.0
-            for new, scores in closest.items()
+            kind: min(1 - 1e-9, sorted(scores, reverse=True)[allowed] + _MARGIN) if scores else 0.0
+            for kind, scores in closest.items()
         }
 
     def _score(self, number: int, passage: Counter[str]) -> tuple[float, bool]:
@@ -181,6 +206,21 @@ class EditIndex:
     @staticmethod
     def _has_content(word: str) -> bool:
         return word not in _FUNCTION_WORDS
+
+    @classmethod
+    def _content(cls, words: Counter[str]) -> Counter[str]:
+        return Counter({word: count for word, count in words.items() if cls._has_content(word)})
+
+
+_DIFFERENCES = tuple(Difference(new, place) for new in (False, True) for place in (False, True))
+
+
+def _in_place(passage: Sequence[str], item: Sequence[str]) -> bool:
+    """Return True if words were replaced in an item, and none moved, added or left out."""
+    if len(passage) != len(item):
+        return False
+    same = sum(one == other for one, other in zip(passage, item, strict=True))
+    return same >= _SAME_PLACES * len(item)
 
 
 def _alike(word: str, other: str) -> bool:

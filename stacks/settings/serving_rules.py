@@ -1,0 +1,156 @@
+"""Rules of deployments that span several of their settings."""
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Iterator
+
+from catalog.prices import price
+from stacks.aws_data.tables import endpoint_instances
+from stacks.settings.base import duplicates
+from stacks.settings.environment import Environment
+from stacks.settings.serving import LONGEST_VARIABLE, Deployment
+
+HOURS_PER_MONTH = 730
+VARIABLES = "TEMPER_SERVE_"
+
+
+def deployments(environment: Environment) -> Iterator[str]:
+    """Yield the problems of every deployment."""
+    serving = environment.serving
+    if serving.deployments and not serving.enabled:
+        yield (
+            "serving.deployments: listed, but serving.enabled is false; enable serving, or remove "
+            "the list"
+        )
+    yield from duplicates("serving.deployments", [each.name for each in serving.deployments])
+    for index, deployment in enumerate(serving.deployments):
+        key = f"serving.deployments.{index}"
+        for rule in RULES:
+            yield from rule(environment, deployment, key)
+
+
+def instance_findings(environment: Environment) -> Iterator[str]:
+    """Yield the instance types that no table of endpoints has, with the type that is meant."""
+    known = endpoint_instances()
+    for index, deployment in enumerate(environment.serving.deployments):
+        for instance in _instances(deployment):
+            if instance not in known:
+                close = difflib.get_close_matches(instance, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                yield (
+                    f"serving.deployments.{index}.instance: endpoints have no type {instance}{hint}"
+                )
+    for index, pattern in enumerate(environment.serving.allowed_instance_types):
+        if not fnmatch.filter(known, pattern):
+            yield (
+                f"serving.allowed_instance_types.{index}: endpoints have no type {pattern}; write "
+                "one like ml.g5.2xlarge, or a family like ml.g5.*"
+            )
+
+
+def _instances(deployment: Deployment) -> list[str]:
+    shadow = deployment.shadow.instance if deployment.shadow else None
+    return [deployment.instance, *([shadow] if shadow else [])]
+
+
+def _end(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    end = deployment.end
+    if not (end.until or end.idle_hours or end.forever):
+        yield (
+            f"{key}.end: {deployment.name!r} has none, and would be billed until somebody notices; "
+            "write until: TIME, idle_hours: HOURS, or forever: REASON"
+        )
+    if end.forever and (end.until or end.idle_hours):
+        yield f"{key}.end: forever excludes until and idle_hours; remove one of them"
+
+
+def _image(environment: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    if deployment.image_kind not in environment.images.kinds:
+        yield (
+            f"{key}.image_kind: images.kinds has no {deployment.image_kind!r}, so there is no "
+            "repository to pull from; add it to images.kinds"
+        )
+
+
+def _scaling(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    scaling = deployment.scaling
+    if scaling.max < max(1, scaling.min):
+        yield (
+            f"{key}.scaling: max {scaling.max} is less than {max(1, scaling.min)}; raise max, or "
+            "lower min"
+        )
+    if scaling.min == 0 and deployment.to == "variant":
+        yield (
+            f"{key}.scaling.min: a variant keeps at least one instance; set min: 1, or "
+            "to: component, which scales to zero"
+        )
+
+
+def _component(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    if deployment.to == "variant":
+        if deployment.needs:
+            yield f"{key}.needs: a variant gets whole instances; remove it, or set to: component"
+        return
+    if not deployment.needs:
+        yield (
+            f"{key}.needs: a component gets part of an instance; write needs: {{memory_mib: …, "
+            "accelerators: …}"
+        )
+    if deployment.shadow:
+        yield f"{key}.shadow: endpoints with components have none; remove it, or set to: variant"
+    if deployment.capture:
+        yield f"{key}.capture: endpoints with components capture nothing; remove it"
+    if "how" in deployment.shifting.model_fields_set:
+        yield (
+            f"{key}.shifting.how: a component is replaced batch by batch, of `percent` of its "
+            "copies; remove how"
+        )
+
+
+def _shifting(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    shifting = deployment.shifting
+    if shifting.how == "linear" and shifting.percent < 10:
+        yield (f"{key}.shifting.percent: {shifting.percent} is not a linear step; take 10 to 50")
+
+
+def _types(environment: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    allowed = environment.serving.allowed_instance_types
+    for instance in _instances(deployment):
+        if allowed and not any(fnmatch.fnmatch(instance, pattern) for pattern in allowed):
+            yield (
+                f"{key}.instance: {instance} is not among serving.allowed_instance_types "
+                f"({', '.join(allowed)}); take one of them, or add it there"
+            )
+
+
+def _variables(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    for name, value in deployment.variables.items():
+        if not name.startswith(VARIABLES):
+            yield f"{key}.variables.{name}: settings of the server begin with {VARIABLES}"
+        if name == f"{VARIABLES}NAME":
+            yield f"{key}.variables.{name}: it is the name of the deployment; remove it"
+        if len(value) > LONGEST_VARIABLE:
+            yield (
+                f"{key}.variables.{name}: {len(value)} characters, and a variable holds "
+                f"{LONGEST_VARIABLE}; put the value into the model's folder"
+            )
+
+
+def _budget(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+    """Yield a budget that the instances that always run exceed, if the price is known."""
+    known = price(deployment.instance)
+    if known is None or not deployment.end.forever:
+        return
+    least = known.on_demand_usd * HOURS_PER_MONTH * deployment.scaling.min
+    if least > deployment.monthly_usd:
+        yield (
+            f"{key}.monthly_usd: {deployment.scaling.min} × {deployment.instance} cost "
+            f"{least:,.0f} USD a month, and the budget is {deployment.monthly_usd:,}; raise it, or "
+            "give the deployment an end"
+        )
+
+
+Rule = Callable[[Environment, Deployment, str], Iterator[str]]
+RULES: tuple[Rule, ...] = (
+    _end, _image, _scaling, _component, _shifting, _types, _variables, _budget,
+)  # fmt: skip
