@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emulator.bedrock_api import BedrockEmulator
 from emulator.clock import SystemClock
 from emulator.hosting.context import HostingTimings
 from emulator.instance import ContainerRuntime
@@ -138,20 +139,25 @@ def emulated_environment(
         cdk("deploy", [*DEPLOY, *stacks, *app], variables, work)
         endpoint = f"http://localhost:{port}"
         disks = work / "disks"
+        clock = SystemClock(hosting_speed)
         service = SageMakerEmulator(
             endpoint,
             environment.region,
             disks,
             runtime,
             timings,
-            SystemClock(hosting_speed),
+            clock,
             HostingTimings(ping_s=0.5),
         )
-        with EmulatorServer(service) as server:
+        bedrock = BedrockEmulator(environment.region, service.client, clock, work / "bedrock")
+        with EmulatorServer(service, bedrock.services) as server:
             client_variables = {
                 **credentials(port, environment.region),
                 **server.variables(),
                 "AWS_CONFIG_FILE": os.devnull,
                 "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             }
-            yield EmulatedEnvironment(environment, service, client_variables, work)
+            try:
+                yield EmulatedEnvironment(environment, service, client_variables, work)
+            finally:
+                bedrock.close()

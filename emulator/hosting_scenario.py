@@ -110,7 +110,7 @@ class DeploymentScenario:
         began = time.monotonic()
         arguments = ("rehearsed@1.2.0", *self._shift, "--env", self._env)
         done = self._command("swap", *arguments, must_fail=True)
-        if "rolled back" not in done:
+        if "rehearsed@1.1.0 serves" not in done:
             raise LaunchError(f"the rollback is not reported:\n{done}")
         self._observe("rolled back", began)
         if self.result.configs["rolled back"] != self.result.configs["swapped"]:
