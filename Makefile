@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.search $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.ray: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -96,10 +96,10 @@ export-suite: $(VENV)/.train  ## write a suite for another tool: make export-sui
 compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=… PROMPTS=prompts.jsonl JUDGE=judge.yaml [OUT=…]
 	@$(TEMPER) compare $(A) $(B) --prompts "$(PROMPTS)" --judge "$(JUDGE)" $(if $(OUT),--out $(OUT)) $(ARGS)
 
-serve: $(VENV)/.train $(VENV)/.serve  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers] [ARGS="--max-running 32"]
+serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers|llama.cpp] [ARGS="--max-running 32"]
 	@$(if $(MODEL),$(TEMPER) serve $(MODEL) $(foreach adapter,$(ADAPTERS),--adapter $(adapter)) $(if $(PORT),--port $(PORT)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS),echo 'make serve needs MODEL=…' >&2; exit 2)
 
-chat: $(VENV)/.train  ## chat with a model in the terminal, or with two: make chat MODEL=… [AGAINST=…] [ARGS="--system 'Answer briefly.' --seed 1"]
+chat: $(VENV)/.train $(VENV)/.llama-cpp  ## chat with a model in the terminal, or with two: make chat MODEL=… [AGAINST=…] [ARGS="--system 'Answer briefly.' --seed 1"]
 	@$(if $(MODEL),$(TEMPER) chat $(MODEL) $(if $(AGAINST),--against $(AGAINST)) $(ARGS),echo 'make chat needs MODEL=…' >&2; exit 2)
 
 register: $(VENV)/.train  ## register the verified model of a run: make register RUN=runs/NAME/latest [NAME=…] [TO=sagemaker ENV=dev] [ARGS="--version 1.4.0 --override 'REASON'"]
@@ -268,10 +268,10 @@ baselines: $(VENV)/.node  ## write the baseline templates that the tests compare
 
 # --- development ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n logical --maxprocesses 4 $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
@@ -331,7 +331,7 @@ bench-preferences: $(VENV)/.train  ## compare preference methods on human prefer
 bench-memory: $(VENV)/.train  ## compare planned memory with the allocator and other estimators: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
 
-check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.search $(VENV)/.dev  ## check format, lint, types, prose and imports
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.dev  ## check format, lint, types, prose and imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(PY) -m tests.style.prose

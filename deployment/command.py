@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deployment.account import DeploymentAccount, connect_account
 from deployment.errors import DeployModelError
@@ -13,7 +14,7 @@ from deployment.golden import GoldenCheck, read_golden
 from deployment.model import find_model
 from deployment.quote import total_usd
 from deployment.record import Deployment
-from deployment.spec import TARGET_KINDS, DeploymentSpec, read_spec
+from deployment.spec import DeploymentSpec, read_spec
 from deployment.targets.base import (
     AnsweringTarget,
     DeploymentRequest,
@@ -22,10 +23,12 @@ from deployment.targets.base import (
     connect_target,
 )
 from launch.confirm import confirm
-from launch.errors import InvalidOptionError
+from launch.errors import InvalidOptionError, LaunchError
 from registry.table import aligned
 from training.console import say
 from training.errors import JobError, Problem
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,7 @@ def swap_model(options: DeployOptions) -> int:
     account = connect_account(options.env)
     name = options.values.get("name")
     existing = _existing(account, str(name)) if name else None
-    values = {**_known_values(existing), **options.values}
-    spec = read_spec(options.file, values)
+    spec = read_spec(options.file, options.values, _known_values(existing))
     existing = existing or _existing(account, spec.name)
     spec = spec.model_copy(update={"to": existing.to})
     target = connect_target(_available(spec.to), account)
@@ -121,10 +123,12 @@ def undeploy(env: str, name: str) -> int:
     """
     account = connect_account(env)
     targets = [connect_target(kind, account) for kind in available_kinds()]
-    found = [(target, one) for target in targets if (one := target.find(name)) is not None]
+    asked = [(target, _ask(target.kind, partial(target.find, name))) for target in targets]
+    found = [(target, one) for target, one in asked if one is not None]
     if not found:
         for target in targets:
-            target.undeploy(name)  # what an interrupted removal has left
+            # What an interrupted removal has left.
+            _ask(target.kind, partial(target.undeploy, name))
         say(f"{name} is not deployed in {env}; nothing of it is left")
         return 0
     for target, deployment in found:
@@ -144,7 +148,8 @@ def list_deployments(env: str) -> int:
         env: Name of the environment.
     """
     account = connect_account(env)
-    deployments = [d for kind in available_kinds() for d in connect_target(kind, account).list()]
+    targets = [connect_target(kind, account) for kind in available_kinds()]
+    deployments = [d for t in targets for d in _ask(t.kind, t.list) or ()]
     if not deployments:
         say(f"nothing is deployed in {env}. Deploy a version: temper deploy-model NAME@VERSION")
         return 0
@@ -215,29 +220,50 @@ def _find_existing(account: DeploymentAccount, spec: DeploymentSpec) -> Deployme
     Raises:
         DeployModelError: The name is in use by a deployment of another kind.
     """
-    for kind in TARGET_KINDS:
-        if kind not in available_kinds():
-            continue
-        found = connect_target(kind, account).find(spec.name)
-        if found is not None and found.to != spec.to:
+    own = connect_target(spec.to, account).find(spec.name)
+    if own is not None:
+        return own
+    for kind in available_kinds():
+        find = partial(connect_target(kind, account).find, spec.name)
+        found = None if kind == spec.to else _ask(kind, find)
+        if found is not None:
             raise DeployModelError(
                 f"the name {spec.name} is in use by a deployment to {found.to} ({found.address}, "
                 f"{found.state}). Choose another --name, or remove it: temper undeploy {spec.name}"
             )
-        if found is not None:
-            return found
     return None
 
 
 def _existing(account: DeploymentAccount, name: str) -> Deployment:
     for kind in available_kinds():
-        found = connect_target(kind, account).find(name)
+        found = _ask(kind, partial(connect_target(kind, account).find, name))
         if found is not None:
             return found
     raise DeployModelError(
         f"{name} is not deployed. `temper deployments` lists what is, and "
         f"temper deploy-model deploys it"
     )
+
+
+def _ask(kind: str, question: Callable[[], _Answer]) -> _Answer | None:
+    """Return the answer of one kind of deployments; None, with a note, if AWS refuses to answer.
+
+    Roles may have the right to deploy to one service and not to another.
+
+    Args:
+        kind: The kind.
+        question: Asks it.
+
+    Raises:
+        DeployModelError: It cannot do what was asked, for a reason of its own.
+    """
+    try:
+        return question()
+    except DeployModelError:
+        raise
+    except LaunchError as error:
+        say(f"deployments to {kind} cannot be seen: {error}")
+        return None
 
 
 def _known_values(existing: Deployment | None) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A row is `{"prompt": …}` or `{"messages": …}`, with `tokens` and `log_probs` of the recorded answer.
 Each is asked again at temperature 0. The tokens must be the same, with log-probabilities within the
-tolerance; where another token was as likely within the tolerance, the comparison ends there.
+tolerance. Where another token comes first and the recorded one is as likely as it was, which of two
+equals comes first depends on the machine, and the comparison ends there.
 """
 
 from __future__ import annotations
@@ -24,17 +25,24 @@ from training.console import say
 from training.errors import DataError
 
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-_TOKENS = 32
+_TOKENS, _TOP = 32, 3
 _SHOWN = 3
 _TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
 class GoldenAnswer:
-    """Tokens of an answer and their log-probabilities."""
+    """Tokens of an answer and their log-probabilities.
+
+    Attributes:
+        tokens: The tokens.
+        log_probs: Log-probability of each.
+        likeliest: Log-probabilities of the most likely tokens at each place.
+    """
 
     tokens: tuple[str, ...]
     log_probs: tuple[float, ...]
+    likeliest: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,10 @@ def difference_of(
     pairs = zip(recorded.tokens, recorded.log_probs, answer.tokens, answer.log_probs, strict=False)
     for place, (token, log_prob, other, other_log_prob) in enumerate(pairs, start=1):
         apart = abs(log_prob - other_log_prob)
-        if token != other and apart <= tolerance:
-            return None  # as likely: either may be the most likely one on another machine
         if token != other:
+            likely = answer.likeliest[place - 1] if place <= len(answer.likeliest) else {}
+            if abs(likely.get(token, math.inf) - log_prob) <= tolerance:
+                return None
             return f"token {place} is {other!r}, not {token!r}"
         if not apart <= tolerance:
             return (
@@ -145,7 +154,8 @@ def ask_prompt(prompt: GoldenPrompt, ask: Ask) -> GoldenAnswer:
     """
     count = len(prompt.answer.tokens) if prompt.answer else _TOKENS
     body = {**prompt.request, "temperature": 0, "max_tokens": max(1, count)}
-    response = ask({**body, "logprobs": True if "messages" in body else 1})
+    asked = {"logprobs": True, "top_logprobs": _TOP} if "messages" in body else {"logprobs": _TOP}
+    response = ask({**body, **asked})
     try:
         log_probs = response["choices"][0]["logprobs"]
         if "messages" in body:
@@ -153,9 +163,15 @@ def ask_prompt(prompt: GoldenPrompt, ask: Ask) -> GoldenAnswer:
             return GoldenAnswer(
                 tuple(one["token"] for one in content),
                 tuple(float(one["logprob"]) for one in content),
+                tuple(
+                    {top["token"]: float(top["logprob"]) for top in one.get("top_logprobs") or ()}
+                    for one in content
+                ),
             )
         return GoldenAnswer(
-            tuple(log_probs["tokens"]), tuple(map(float, log_probs["token_logprobs"]))
+            tuple(log_probs["tokens"]),
+            tuple(map(float, log_probs["token_logprobs"])),
+            tuple(log_probs.get("top_logprobs") or ()),
         )
     except (KeyError, IndexError, TypeError, ValueError):
         raise DeployModelError(

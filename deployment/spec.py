@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -24,6 +25,7 @@ TargetKind = Literal[
     "batch",
     "hyperpod",
     "bedrock-import",
+    "bedrock-on-demand",
     "bedrock-throughput",
 ]
 TARGET_KINDS: tuple[str, ...] = get_args(TargetKind)
@@ -144,6 +146,26 @@ class Batch(ConfigSection):
     """Folder of the answers; one in the environment's bucket of runs if omitted."""
 
 
+class ProvisionedUnits(ConfigSection):
+    """Model units of provisioned throughput, which are paid by the hour whether used or not."""
+
+    units: int = Field(1, ge=1, le=100)
+    """Number of model units."""
+    unit_usd: float | None = Field(None, gt=0)
+    """Price of a unit and hour, which AWS tells in the console and publishes nowhere; required with
+    a commitment, whose sum is shown before it is asked for."""
+    commitment: Literal["OneMonth", "SixMonths"] | None = None
+    """Term for which the units are paid, even if they are deleted; none unless it is asked for."""
+
+    @model_validator(mode="after")
+    def _priced(self) -> ProvisionedUnits:
+        if self.commitment and self.unit_usd is None:
+            raise ValueError(
+                f"commitment: {self.commitment} needs unit_usd, so that its sum can be shown"
+            )
+        return self
+
+
 class DeploymentSpec(ConfigSection):
     """A model, where it is served, and until when."""
 
@@ -178,20 +200,27 @@ class DeploymentSpec(ConfigSection):
     settings: dict[str, str] = Field(default_factory=dict)
     """Settings of the server: variables after `TEMPER_SERVE_`, such as MAX_CONTEXT."""
     batch: Batch | None = None
+    throughput: ProvisionedUnits | None = None
+    """With `to: bedrock-throughput`: its model units; one without a commitment if omitted."""
 
 
-def read_spec(file: Path | None, options: Mapping[str, Any]) -> DeploymentSpec:
+def read_spec(
+    file: Path | None,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> DeploymentSpec:
     """Return the specification from a file, whose keys the options override.
 
     Args:
         file: YAML file, or None.
         options: Values by key; sections are dictionaries, and None is not given.
+        defaults: Values of keys that neither has.
 
     Raises:
         JobError: It cannot be read, or has problems; names all of them.
     """
     source = "temper deploy-model" if file is None else str(file)
-    values = _merged(_read_file(file), options)
+    values = _merged(_merged(_merged({}, defaults), _read_file(file)), options)
     if "name" not in values and isinstance(values.get("model"), str):
         values["name"] = default_name(values["model"])
     try:

@@ -116,7 +116,10 @@ class CustomModelApi:
         """Return custom models (ListCustomModels)."""
         models, more = self.models.page(request, "creationTime", modelStatus="modelStatus")
         summaries = [
-            {**{key: m[key] for key in _SUMMARY if key in m}, "baseModelName": base_name(m)}
+            {
+                **{key: m[key] for key in _SUMMARY if key in m},
+                "baseModelName": base_name(m).partition(":")[0],
+            }
             for m in models
         ]
         return {"modelSummaries": summaries, **more}

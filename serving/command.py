@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from training.errors import TemperError
 
+ENGINES = ("auto", "transformers", "llama.cpp")
 _LOCAL = "localhost"
 
 
@@ -26,7 +27,7 @@ class ServeOptions:
         model: Run, folder or Hub id.
         name: Name by which requests mean the model; None for what `model` says.
         adapters: `name=folder` of each further adapter.
-        engine: `auto` or `transformers`.
+        engine: One of `ENGINES`.
         host: Address to listen on.
         port: Port to listen on; 0 for a free one.
         api_key: Key that requests must present.
@@ -63,12 +64,14 @@ def run_server(options: ServeOptions) -> int:
 
     listener = bind(options.host, options.port)
     sys.stderr.write(f"loading {options.model} …\n")
-    from serving.model import load_served_model
+    from serving.load import load_served_model
     from training.quiet import quiet
 
     quiet()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    served = load_served_model(options.name or options.model, options.model, adapters)
+    served = load_served_model(
+        options.name or options.model, options.model, adapters, options.engine
+    )
     return serve(served.with_context(options.max_context), options, listener)
 
 
@@ -89,8 +92,10 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         for name, value, least in limits
         if value is not None and value < least
     ]
-    if options.engine not in {"auto", "transformers"}:
-        problems.append(f"--engine {options.engine}: write auto or transformers")
+    if options.engine not in ENGINES:
+        problems.append(
+            f"--engine {options.engine}: write {', '.join(ENGINES[:-1])} or {ENGINES[-1]}"
+        )
     if not 0 <= options.port <= 65535:
         problems.append(f"--port {options.port}: a port is from 0 to 65535")
     if not options.timeout > 0:

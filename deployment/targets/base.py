@@ -21,6 +21,7 @@ _MODULES = {
     "batch": "batch",
     "hyperpod": "hyperpod",
     "bedrock-import": "bedrock_import",
+    "bedrock-on-demand": "bedrock_on_demand",
     "bedrock-throughput": "bedrock_throughput",
 }
 

@@ -57,7 +57,7 @@ def load_gguf(path: Path, device: torch.device) -> tuple[Any, Any, str]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    reader = _open(path)
+    reader = open_gguf(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     architecture = str(fields.get("general.architecture"))
     _check_supported(path, architecture, fields)
@@ -75,13 +75,18 @@ def load_gguf(path: Path, device: torch.device) -> tuple[Any, Any, str]:
             rotary = model.model.rotary_emb
             rotary.inv_freq = rotary.inv_freq / torch.tensor(tensor.data, dtype=torch.float32)
             rotary.original_inv_freq = rotary.inv_freq
-    ends = [fields.get(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot")]
-    model.generation_config.eos_token_id = [int(number) for number in ends if number is not None]
+    model.generation_config.eos_token_id = end_tokens(fields)
     model.to(device).eval().requires_grad_(False)
     return model, tokenizer, _weight_type(reader)
 
 
-def _open(path: Path) -> GGUFReader:
+def end_tokens(fields: dict[str, Any]) -> list[int]:
+    """Return the tokens that end an answer, by the metadata of a GGUF file."""
+    ends = [fields.get(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot")]
+    return [int(number) for number in ends if number is not None]
+
+
+def open_gguf(path: Path) -> GGUFReader:
     """Return the reader of a file.
 
     Raises:

@@ -6,7 +6,6 @@ import queue
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from serving.engine.engine import Engine, EngineLimits
 from serving.engine.requests import AnswerPart, AnswerSettings, GenerationRequest
 from serving.engine.sampling import SamplingSettings
 from serving.errors import RequestError
@@ -53,12 +52,7 @@ class ChatModel:
             )
         self.name = served.name
         self._served = served
-        self._engine = Engine(
-            served.executor,
-            {None: self._format.tokenizer},
-            {None: self._format.end_ids},
-            EngineLimits(max_running=1),
-        )
+        self._engine = served.build_engine(max_running=1)
         self._engine.start()
 
     def answer(

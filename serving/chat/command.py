@@ -53,7 +53,7 @@ def run_chat(options: ChatOptions) -> int:
     _check(options)
     from serving.chat.chat_model import ChatModel, ChatSettings
     from serving.chat.terminal import ChatTerminal
-    from serving.model import load_served_model
+    from serving.load import load_served_model
     from training.quiet import quiet
 
     quiet()

@@ -13,13 +13,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from serving.engine.base import STOPPING, TIMED_OUT, EngineLoad
 from serving.engine.executor import Executor, NextTokens, PromptPart, SlotMove
 from serving.engine.requests import GenerationRequest
 from serving.engine.sampling import TokenLogProb, choose_tokens, log_probs_of
 from serving.engine.sequence import RunningSequence
 
 logger = logging.getLogger(__name__)
-TIMED_OUT = "the request timed out"
 _JOIN_SECONDS = 30.0
 
 
@@ -37,21 +37,6 @@ class EngineLimits:
     max_running: int = 32
     prompt_chunk: int = 512
     cache_tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class EngineLoad:
-    """Load of the engine.
-
-    Attributes:
-        running: Answers in progress.
-        waiting: Requests that wait for a place.
-        cached_tokens: Tokens in the cache.
-    """
-
-    running: int
-    waiting: int
-    cached_tokens: int
 
 
 class Engine:
@@ -127,9 +112,9 @@ class Engine:
                         sequence.end("error", f"the engine failed: {type(error).__name__}: {error}")
             self._release()
         for sequence in self._running:
-            sequence.end("error", "the server is stopping")
+            sequence.end("error", STOPPING)
         for request in self._waiting:
-            self._sequence(request).end("error", "the server is stopping")
+            self._sequence(request).end("error", STOPPING)
 
     def _admit(self) -> bool:
         """Give places to waiting requests, and return False when the engine stops."""

@@ -39,7 +39,7 @@ class AnswerPart:
 
     Attributes:
         text: Text that is added.
-        tokens: Tokens that are added.
+        token_count: Number of tokens that are added.
         log_probs: Log-probability of each, if they were requested.
         prompt_log_probs: Log-probability of each token of the prompt but the first, with the first
             part of an answer, if they were requested.
@@ -48,7 +48,7 @@ class AnswerPart:
     """
 
     text: str = ""
-    tokens: tuple[int, ...] = ()
+    token_count: int = 0
     log_probs: tuple[TokenLogProb, ...] = ()
     prompt_log_probs: tuple[TokenLogProb, ...] = ()
     finish_reason: FinishReason | None = None

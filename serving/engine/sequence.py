@@ -61,7 +61,7 @@ class RunningSequence:
         if reason:
             text += self._text.finish()
             reason = "stop" if self._text.stopped else reason
-        self._deliver(AnswerPart(text, (token,), log_prob, self._prompt(), reason))
+        self._deliver(AnswerPart(text, 1, log_prob, self._prompt(), reason))
 
     def end(self, reason: FinishReason, error: str = "") -> None:
         """End the answer as it is."""

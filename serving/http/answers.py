@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from serving.engine.engine import TIMED_OUT, Engine
+from serving.engine.base import TIMED_OUT, AnswerEngine
 from serving.engine.requests import AnswerPart, GenerationRequest
 from serving.errors import RequestError
 from serving.http.metrics import ServingMetrics
@@ -38,7 +38,7 @@ class AnswerService:
         limits: Limits of requests.
     """
 
-    def __init__(self, engine: Engine, metrics: ServingMetrics, limits: RequestLimits):
+    def __init__(self, engine: AnswerEngine, metrics: ServingMetrics, limits: RequestLimits):
         self.engine, self.metrics, self.limits = engine, metrics, limits
         self._active = 0
 
@@ -107,14 +107,14 @@ class _AnswerClock:
     def observe(self, part: AnswerPart) -> None:
         """Measure a part."""
         now = time.monotonic()
-        if part.tokens:
+        if part.token_count:
             if self._last is None:
                 self._metrics.first_token.observe(now - self._request.arrived)
             else:
                 self._metrics.inter_token.observe(now - self._last)
             self._last = now
-            self._tokens += len(part.tokens)
-            self._metrics.generation_tokens += len(part.tokens)
+            self._tokens += part.token_count
+            self._metrics.generation_tokens += part.token_count
         if part.finish_reason:
             self._metrics.finished[part.finish_reason] += part.finish_reason != "error"
             self._metrics.whole.observe(now - self._request.arrived)

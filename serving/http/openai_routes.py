@@ -120,7 +120,7 @@ class OpenAIRoutes:
         if not body.stream:
             collected = await unless_gone(request, _collect(parts, len(prepared.answers)))
             choices = [answering.choice(index, found) for index, found in enumerate(collected)]
-            usage = _usage(prepared, sum(len(part.tokens) for one in collected for part in one))
+            usage = _usage(prepared, sum(part.token_count for one in collected for part in one))
             return JSONResponse(
                 {**head, "object": answering.kind, "choices": choices, "usage": usage}
             )
@@ -163,7 +163,7 @@ class _StreamedAnswer:
         usage = {"usage": None} if self.usage else {}
         async with aclosing(parts):
             async for index, part in _chain(first, parts):
-                tokens += len(part.tokens)
+                tokens += part.token_count
                 if index in begun and not (part.text or part.log_probs or part.finish_reason):
                     continue
                 delta = self.answering.delta(index, part, index not in begun)

@@ -8,7 +8,6 @@ import sys
 import uvicorn
 
 from serving.command import ServeError, ServeOptions
-from serving.engine.engine import Engine, EngineLimits
 from serving.http.answers import AnswerService, RequestLimits
 from serving.http.app import build_app
 from serving.http.metrics import ServingMetrics
@@ -40,10 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def build_service(served: ServedModel, options: ServeOptions) -> AnswerService:
     """Return the answers of an engine for a model."""
-    ends = {name: form.end_ids for name, form in served.formats.items()}
-    tokenizers = {name: form.tokenizer for name, form in served.formats.items()}
-    limits = EngineLimits(options.max_running, cache_tokens=served.cache_tokens)
-    engine = Engine(served.executor, tokenizers, ends, limits)
+    engine = served.build_engine(options.max_running)
     accepted = RequestLimits(options.max_running + options.max_waiting, options.timeout)
     return AnswerService(engine, ServingMetrics(served.name), accepted)
 
@@ -78,7 +74,6 @@ def _summary(served: ServedModel, url: str) -> str:
     return (
         f"serving {served.name}{adapters}\n"
         f"  {url}/v1 (OpenAI), {url}/invocations (SageMaker), {url}/metrics\n"
-        f"  context {served.context} tokens, "
-        f"{'requests share forward passes' if served.batched else 'one request at a time'}"
+        f"  context {served.context} tokens, {served.description}"
         f"{'' if chat else ', no chat template: completions only'}\n"
     )

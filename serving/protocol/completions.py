@@ -57,6 +57,12 @@ def prepare_completion(served: ServedModel, body: CompletionRequest) -> Prepared
     requested = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     if not requested and not body.echo:
         raise RequestError("max_tokens is 0, which needs echo: true", param="max_tokens")
+    if body.echo and body.logprobs is not None and not served.scores_prompts:
+        raise RequestError(
+            "this engine does not report the log-probabilities of a prompt, which echo with "
+            "logprobs asks for: leave one of them out, or serve with --engine transformers",
+            param="echo",
+        )
     answers, total = [], 0
     prompt_top = body.logprobs if body.echo else None
     for prompt in _prompts(body.prompt):

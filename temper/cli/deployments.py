@@ -52,8 +52,8 @@ def _deploy_model(
     to: Annotated[
         str | None,
         typer.Option(
-            help="endpoint, component, async, batch, hyperpod, bedrock-import or "
-            "bedrock-throughput."
+            help="endpoint, component, async, batch, hyperpod, bedrock-import, "
+            "bedrock-on-demand or bedrock-throughput."
         ),
     ] = None,
     env: EnvironmentOption = "dev",

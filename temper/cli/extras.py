@@ -14,6 +14,7 @@ EXTRAS = {
     ),
     "launch": ("boto3", "botocore"),
     "serve": ("starlette", "uvicorn"),
+    "llama-cpp": ("xllamacpp",),
     "search": ("optuna", "sklearn", "scipy"),
     "feedback": ("nltk", "networkx"),
     "prepare": ("datatrove", "ftfy", "xxhash", "pycld2", "sklearn"),

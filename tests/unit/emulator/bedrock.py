@@ -26,6 +26,8 @@ from training.export.transformers_4 import write_transformers_4
 REGION, BUCKET = "us-east-1", "temper-models"
 ADDRESS = f"s3://{BUCKET}/registry/llama/"
 LITE = "amazon.nova-lite-v1:0"
+SESSION = boto3.Session("test", "test", region_name=REGION)
+"""One for all tests: it reads the descriptions of the services once."""
 
 
 @dataclass
@@ -84,8 +86,7 @@ def emulated_bedrock(
 ) -> Iterator[EmulatedBedrock]:
     """Run the emulator while the context lasts."""
     with mock_aws():
-        session = boto3.Session("test", "test", region_name=REGION)
-        account = cache(session.client)
+        account = cache(SESSION.client)
         account("s3").create_bucket(Bucket=BUCKET)
         service = BedrockEmulator(REGION, account, clock, home, timings)
         settings = Config(retries={"total_max_attempts": 1}, read_timeout=300)
@@ -93,8 +94,8 @@ def emulated_bedrock(
             try:
                 yield EmulatedBedrock(
                     service,
-                    session.client("bedrock", endpoint_url=server.url, config=settings),
-                    session.client("bedrock-runtime", endpoint_url=server.url, config=settings),
+                    SESSION.client("bedrock", endpoint_url=server.url, config=settings),
+                    SESSION.client("bedrock-runtime", endpoint_url=server.url, config=settings),
                     account("s3"),
                     account,
                     make_role(account("iam"), "bedrock.amazonaws.com"),

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from serving.model import ServedModel, load_served_model
+from serving.transformers_model import TransformersServedModel, load_transformers_model
 from tests.factories import make_tiny_model
 from tests.unit.serving.running import RunningServer, running_server
 
@@ -51,11 +51,11 @@ def adapter_folders(chat_folder: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def served(chat_folder: str) -> ServedModel:
-    return load_served_model("tiny", chat_folder, {})
+def served(chat_folder: str) -> TransformersServedModel:
+    return load_transformers_model("tiny", chat_folder, {})
 
 
 @pytest.fixture(scope="session")
-def server(served: ServedModel) -> Iterator[RunningServer]:
+def server(served: TransformersServedModel) -> Iterator[RunningServer]:
     with running_server(served, max_running=8) as running:
         yield running

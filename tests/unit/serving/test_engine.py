@@ -16,7 +16,7 @@ from serving.engine.executor import BatchedExecutor, NextTokens, PromptPart, Seq
 from serving.engine.probe import batch_problem
 from serving.engine.requests import AnswerPart, AnswerSettings, GenerationRequest
 from serving.engine.sampling import SamplingSettings, choose_tokens, log_probs_of
-from serving.model import load_served_model
+from serving.transformers_model import load_transformers_model
 from tests.factories import make_tiny_model
 from training.models.generate import sample, uniforms
 from training.models.inference import load_for_inference
@@ -40,7 +40,7 @@ def run_engine(engine: Engine, asked: list[tuple[list[int], AnswerSettings]]) ->
         tokens: list[int] = []
         while True:
             part = received.get(timeout=60)
-            tokens += part.tokens
+            tokens += [one.token for one in part.log_probs]
             if part.finish_reason:
                 assert not part.error, part.error
                 break
@@ -85,7 +85,7 @@ def test_answers_equal_those_to_each_prompt_alone(
 ) -> None:
     folder = str(make_tiny_model(tmp_path / "model", kind, **shape))
     model, _ = load_for_inference(folder, folder, CPU)
-    served = load_served_model(kind, folder, {})
+    served = load_transformers_model(kind, folder, {})
     form = served.formats[None]
     limits = EngineLimits(max_running=3, prompt_chunk=7)
     engine = Engine(served.executor, {None: form.tokenizer}, {None: frozenset({2})}, limits)
@@ -93,7 +93,7 @@ def test_answers_equal_those_to_each_prompt_alone(
     asked = []
     for place, prompt in enumerate(prompts(served.vocabulary)):
         sampling = SamplingSettings(0.8 * (place % 2), seed=(3, place))
-        asked.append((prompt, AnswerSettings(5 + 3 * place, sampling)))
+        asked.append((prompt, AnswerSettings(5 + 3 * place, sampling, log_probs=0)))
     try:
         found = run_engine(engine, asked)
     finally:
@@ -154,7 +154,7 @@ def test_log_probabilities_name_the_most_likely_tokens() -> None:
 
 
 def test_cancelled_and_stopped_requests_end(chat_folder: str) -> None:
-    served = load_served_model("x", chat_folder, {})
+    served = load_transformers_model("x", chat_folder, {})
     form = served.formats[None]
     limits = EngineLimits(max_running=1)
     engine = Engine(served.executor, {None: form.tokenizer}, {None: frozenset()}, limits)
@@ -182,7 +182,7 @@ def test_cancelled_and_stopped_requests_end(chat_folder: str) -> None:
 
 
 def test_a_batch_is_no_larger_than_its_cache_may_be(chat_folder: str) -> None:
-    served = load_served_model("x", chat_folder, {})
+    served = load_transformers_model("x", chat_folder, {})
     form = served.formats[None]
     sizes: list[int] = []
 
@@ -196,7 +196,7 @@ def test_a_batch_is_no_larger_than_its_cache_may_be(chat_folder: str) -> None:
     # Three sequences of 5 + 15 tokens; the fourth request needs 100 and is answered alone.
     limits = EngineLimits(max_running=8, cache_tokens=60)
     engine = Engine(executor, {None: form.tokenizer}, {None: frozenset()}, limits)
-    settings = [AnswerSettings(15)] * 7 + [AnswerSettings(95)]
+    settings = [AnswerSettings(15, log_probs=0)] * 7 + [AnswerSettings(95, log_probs=0)]
     received: queue.Queue[AnswerPart] = queue.Queue()
     for one in settings:
         engine.submit(GenerationRequest([5, 6, 7, 8, 9], one, received.put))

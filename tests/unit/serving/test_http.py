@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serving.model import ServedModel, load_served_model
+from serving.transformers_model import TransformersServedModel, load_transformers_model
 from tests.unit.serving.running import RunningServer, running_server
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -135,7 +135,7 @@ def test_sagemaker(server: RunningServer) -> None:
     assert chat.json()["object"] == "chat.completion"
 
 
-def test_a_server_with_a_key(served: ServedModel) -> None:
+def test_a_server_with_a_key(served: TransformersServedModel) -> None:
     body = {"prompt": "x", "max_tokens": 1}
     with running_server(served, api_key="geheim") as running:
         assert running.error(TEXT, body)[0] == 401
@@ -145,7 +145,9 @@ def test_a_server_with_a_key(served: ServedModel) -> None:
         assert running.client.get("/ping").status_code == 200
 
 
-def test_too_many_requests_are_refused_and_the_others_answered(served: ServedModel) -> None:
+def test_too_many_requests_are_refused_and_the_others_answered(
+    served: TransformersServedModel,
+) -> None:
     body = {"prompt": "x", "max_tokens": 60, "ignore_eos": True}
     with running_server(served, max_running=2, max_waiting=2) as running:
         with ThreadPoolExecutor(12) as pool:
@@ -162,7 +164,7 @@ def test_too_many_requests_are_refused_and_the_others_answered(served: ServedMod
         assert running.post(TEXT, body).status_code == 200
 
 
-def test_a_request_that_takes_too_long_ends(served: ServedModel) -> None:
+def test_a_request_that_takes_too_long_ends(served: TransformersServedModel) -> None:
     body = {"prompt": "x", "max_tokens": 250, "ignore_eos": True}
     with running_server(served, timeout=0.05) as running:
         status, message = running.error(TEXT, body)
@@ -184,7 +186,7 @@ def test_fifty_clients_get_the_answers_that_one_gets(server: RunningServer) -> N
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_ends_its_work(served: ServedModel, stream: bool) -> None:
+def test_a_client_that_goes_ends_its_work(served: TransformersServedModel, stream: bool) -> None:
     body = {"prompt": "x", "max_tokens": 250, "ignore_eos": True, "stream": stream}
     data = json.dumps(body).encode()
     with running_server(_slowed(served)) as running:
@@ -204,7 +206,7 @@ def test_a_client_that_goes_ends_its_work(served: ServedModel, stream: bool) -> 
     assert 'vllm:request_success_total{model_name="tiny",finished_reason="abort"} 1' in metrics
 
 
-def _slowed(served: ServedModel) -> ServedModel:
+def _slowed(served: TransformersServedModel) -> TransformersServedModel:
     """Return the model with a pause of 10 ms before each token."""
     from dataclasses import replace
 
@@ -226,7 +228,7 @@ def _wait_for(condition: Any) -> None:
         time.sleep(0.005)
 
 
-def test_metrics_count_what_was_served(served: ServedModel) -> None:
+def test_metrics_count_what_was_served(served: TransformersServedModel) -> None:
     with running_server(served) as running:
         usages = [
             running.complete("def f", max_tokens=length, ignore_eos=True)["usage"]
@@ -252,10 +254,10 @@ def test_each_request_gets_the_adapter_that_it_names(
     names = ["base", "first", "second"]
     alone = {}
     for name, folder in (("base", chat_folder), *adapter_folders.items()):
-        with running_server(load_served_model(name, folder, {})) as running:
+        with running_server(load_transformers_model(name, folder, {})) as running:
             alone[name] = running.complete(**prompt)["choices"][0]["text"]
     assert len(set(alone.values())) == 3
-    with running_server(load_served_model("base", chat_folder, adapter_folders)) as running:
+    with running_server(load_transformers_model("base", chat_folder, adapter_folders)) as running:
         listed = running.client.get("/v1/models").json()["data"]
         assert [one["id"] for one in listed] == names
         with ThreadPoolExecutor(9) as pool:
@@ -266,7 +268,7 @@ def test_each_request_gets_the_adapter_that_it_names(
     assert by_header["choices"][0]["text"] == alone["second"]
 
 
-def test_a_failed_step_fails_its_requests_and_no_others(served: ServedModel) -> None:
+def test_a_failed_step_fails_its_requests_and_no_others(served: TransformersServedModel) -> None:
     from dataclasses import replace
 
     class FailingExecutor:
@@ -290,7 +292,9 @@ def test_a_failed_step_fails_its_requests_and_no_others(served: ServedModel) -> 
 
 
 @pytest.mark.slow
-def test_a_thousand_clients_at_once_each_get_one_clear_answer(served: ServedModel) -> None:
+def test_a_thousand_clients_at_once_each_get_one_clear_answer(
+    served: TransformersServedModel,
+) -> None:
     import asyncio
     from collections import Counter
 

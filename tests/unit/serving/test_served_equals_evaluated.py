@@ -10,7 +10,7 @@ import torch
 
 from evaluation.models.base import GeneratedAnswers, GenerationSettings, LogLikelihood
 from evaluation.models.transformers_model import TransformersModel
-from serving.model import load_served_model
+from serving.load import load_served_model
 from tests.run_commands import ROOT
 from tests.unit.serving.running import RunningServer, running_server
 

@@ -9,7 +9,7 @@ import pytest
 from evaluation.items import read_items
 from evaluation.models.endpoint_model import EndpointModel
 from evaluation.models.transformers_model import TransformersModel
-from serving.model import load_served_model
+from serving.load import load_served_model
 from tests.unit.evaluation.endpoints.test_truth import (
     CPU,
     STORIES,

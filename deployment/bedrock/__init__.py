@@ -1,0 +1,1 @@
+"""Operations of Amazon Bedrock that the targets of deployments share."""

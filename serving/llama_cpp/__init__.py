@@ -1,0 +1,1 @@
+"""Engine of GGUF files: llama.cpp, in this process."""
