@@ -6,6 +6,7 @@ earlier one would drop the wrong ones, silently; it therefore compares the diges
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,12 +71,17 @@ class RowFileWriter:
         trace: TracebackType | None,
     ) -> None:
         """Close the file, and sign it if it is complete."""
+        if kind is not None:
+            # What cannot be written any more is no second error: a full disk is told once.
+            for file in (self._stream, self._file):
+                with contextlib.suppress(OSError):
+                    file.close()
+            return
         self._stream.close()
         self._file.close()
-        if kind is None:
-            signature = {"rows": self._rows, "ids": self._ids.hexdigest()}
-            with self.folder.open(_signature_path(self.rank), "wb") as stream:
-                stream.write(orjson.dumps(signature))
+        signature = {"rows": self._rows, "ids": self._ids.hexdigest()}
+        with self.folder.open(_signature_path(self.rank), "wb") as stream:
+            stream.write(orjson.dumps(signature))
 
 
 def read_lines(folder: Any, rank: int) -> Iterator[bytes]:

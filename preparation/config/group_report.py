@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, Field
+from typing import Any
 
 from training.config.base import ConfigSection
+from training.config.types import Texts
 from validation.problem import Problem
 
 ROW_SOURCE = "row_source"
@@ -17,14 +16,10 @@ _MAX_CHARACTERS = 80
 """Characters of a value; a longer one names no group."""
 
 
-def _as_names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class GroupReport(ConfigSection):
     """Columns by which the report divides the rows."""
 
-    by: Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
+    by: Texts
     """Columns of the sources, such as a dialect. `row_source` is the source of a row, and
     `language` is what the step of that name found if no column has the name."""
 

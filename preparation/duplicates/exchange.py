@@ -6,6 +6,7 @@ receiver, so that a receiver reads its own batches of every file and nothing els
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -72,7 +73,12 @@ class ExchangeWriter:
         trace: TracebackType | None,
     ) -> None:
         """Write the rest and close the file."""
-        if kind is None and self._bytes:
+        if kind is not None:
+            for file in (self._writer, self._file):
+                with contextlib.suppress(OSError):
+                    file.close()
+            return
+        if self._bytes:
             self._write_round()
         self._writer.close()
         self._file.close()

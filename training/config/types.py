@@ -203,6 +203,12 @@ WarmupLength = Annotated[
 ]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Texts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+"""One text or a list of them, such as the names of files."""
 RouterAuxLossCoef = Annotated[
     Annotated[float, Field(ge=0)] | None,
     BeforeValidator(

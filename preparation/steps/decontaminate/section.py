@@ -15,6 +15,7 @@ from preparation.steps.decontaminate.numbers import has_numbers, numbers
 from preparation.steps.step import Examination, FilterSection, Rule
 from preparation.words import words
 from training.config.locations import existing_path
+from training.config.types import Texts
 from training.data.contamination.answers import holds_answer
 from training.data.contamination.edits import PASSAGE_LENGTHS
 from training.data.contamination.passages import passages
@@ -32,8 +33,8 @@ class DecontaminateStep(FilterSection):
     """Finds rows that hold an item of a benchmark: copied, edited or rephrased."""
 
     step: Literal["decontaminate"]
-    against: tuple[str, ...] = Field(min_length=1)
-    """Files with the items of benchmarks, of every shape that training reads."""
+    against: Texts
+    """File or files with the items of benchmarks, of every shape that training reads."""
     similarity: Annotated[float, Field(gt=0, le=1.9)] | Literal["none"] = 1.11
     """Least similarity of a rephrased item: that of the words (up to 1) plus 0.9 times the overlap
     of the numbers, and 0.15 more or less for the names. `none` finds copies and light edits only.

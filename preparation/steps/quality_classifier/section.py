@@ -6,30 +6,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from preparation.steps.step import FactTable, Rule, TrainedSection
 from training.config.locations import existing_path
+from training.config.types import Texts
 from training.data.readers.formats import kind_of
 from validation.problem import Problem
 
 REPORTED_BELOW = 0.5
 
 
-def _as_files(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Files = Annotated[tuple[str, ...], BeforeValidator(_as_files), Field(min_length=1)]
-
-
 class QualityClassifierStep(TrainedSection):
     """Scores rows from 0 (like the bad examples) to 1 (like the good ones)."""
 
     step: Literal["quality_classifier"]
-    good: Files
+    good: Texts
     """File or files with good examples, of every shape that training reads."""
-    bad: Files
+    bad: Texts
     """File or files with bad examples."""
     texts: Literal["all", "answers"] = "all"
     """`answers` compares what an assistant says (never a rejected answer), `all` every text of a
