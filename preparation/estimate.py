@@ -65,9 +65,9 @@ _START_S = 0.7
 _WORKING_MIB = 150
 """Memory of a worker beyond that of its steps: rows, signatures and row groups under way. The peaks
 of two preparations were 142 and 154 MiB above what their samples took."""
-_BYTES_PER_ROW = 480
-"""Memory per row of the task that verifies duplicates: its peak grew by 15 MiB from 11,000 to
-44,000 rows, of which a tenth were duplicates."""
+_BYTES_PER_ROW = 40
+"""Memory per row of the task that joins pairs to clusters: its peak grew by 41 MiB from 11,000 to
+1,100,000 rows, of which a tenth were duplicates."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class PreparationEstimate:
         units: Number of units, which bounds the number of workers.
         core_seconds: Processor time.
         worker_mib: Memory of a worker.
-        shared_mib: Memory of the one task that verifies duplicates, beyond that.
+        shared_mib: Memory of the one task that joins duplicates to clusters, beyond that.
         sampled_rows: Rows that were measured.
     """
 

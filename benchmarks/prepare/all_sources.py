@@ -107,7 +107,7 @@ def _conversations(data: Path, planted: Planted) -> list[dict[str, Any]]:
             text, value = document(kind, 10_000 + seed)
             rows.append(_ticket(text))
             planted.values.append((f"conversations.jsonl:{len(rows)}", "secrets", value))
-    for example in held_out():
+    for _, example in held_out():
         rows.append(_ticket(example.text))
         for span in example.spans:
             if kind_of_value := _KINDS.get(span.kind):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from preparation.recognizer.kinds import Kind
 from preparation.recognizer.tokens import feature_rows
+from preparation.recognizer.word_lists import WordLists
 
 MODEL = Path(__file__).parent / "model"
 _CHUNK_TOKENS = 2048
@@ -24,7 +25,7 @@ class ModelDigestError(RuntimeError):
 
 
 class TokenNetwork:
-    """Network of the recognizer: hashed embeddings, then dilated convolutions.
+    """Network of the recognizer: hashed embeddings and word lists, then dilated convolutions.
 
     A layer adds to each token `relu(W0 x[t-d] + W1 x[t] + W2 x[t+d] + b)` and normalises the sum
     (layer normalisation without gain, Ba et al. 2016, https://arxiv.org/abs/1607.06450). The
@@ -32,6 +33,7 @@ class TokenNetwork:
 
     Attributes:
         kinds: Kinds, in the order of the labels.
+        thresholds: Probability from which a token belongs to a kind.
         gap: Rows of zeros between two texts, so that none sees another.
 
     Raises:
@@ -48,11 +50,17 @@ class TokenNetwork:
                 f"{about['sha256']}: install the package again or run `make train-recognizer`"
             )
         self.kinds: tuple[Kind, ...] = tuple(about["kinds"])
+        self.thresholds: dict[Kind, float] = about["thresholds"]
         self.dilations: tuple[int, ...] = tuple(about["dilations"])
         self.gap = max(self.dilations)
         self._reach = sum(self.dilations)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            self._weights = {name: arrays[name].astype(np.float32) for name in arrays.files}
+            self._weights = {
+                name: arrays[name].astype(np.float32)
+                for name in arrays.files
+                if name not in ("list_hashes", "list_bits")
+            }
+            self._lists = WordLists(arrays["list_hashes"], arrays["list_bits"])
         self._rows_of_words: dict[str, int] = {}
         self._width = self._weights["input"].shape[1]
         self._vectors: NDArray[np.float32] = np.zeros((1024, self._width), np.float32)
@@ -103,11 +111,13 @@ class TokenNetwork:
     def _embed(self, words: list[str]) -> NDArray[np.float32]:
         weights = self._weights
         rows = np.array([feature_rows(word) for word in words])
+        lists = [self._lists.combination(word) for word in words]
         parts = (
             weights["word"][rows[:, 0]] + weights["word"][rows[:, 1]],
             weights["prefix"][rows[:, 2]],
             weights["suffix"][rows[:, 3]],
             weights["shape"][rows[:, 4]],
+            weights["lists"][lists],
         )
         vectors: NDArray[np.float32] = np.concatenate(parts, axis=1) @ weights["input"]
         vectors += weights["input_bias"]

@@ -13,20 +13,10 @@ from preparation.recognizer.kinds import Kind
 from preparation.recognizer.network import MODEL, TokenNetwork
 from preparation.recognizer.tokens import token_spans
 
-THRESHOLDS: Mapping[Kind, float] = {
-    "person": 0.5,
-    "address": 0.3,
-    "zip_code": 0.08,
-    "phone": 0.15,
-    "driver_license": 0.1,
-    "passport": 0.1,
-    "username": 0.1,
-    "url": 0.15,
-}
-"""Probability from which a token belongs to a kind; chosen on templates that were not trained on
-and are not those of the reported figures (benchmarks/README.md)."""
-
 DEFAULT_THRESHOLD = 0.5
+_CONTINUATION = 0.4
+"""Share of a threshold from which a token next to a finding belongs to it."""
+_LONGEST_CONTINUATION = 8
 
 
 class KindSpan(NamedTuple):
@@ -42,13 +32,14 @@ class Recognizer:
 
     Args:
         folder: Folder of the model.
-        thresholds: Probability from which a token belongs to a kind, in place of `THRESHOLDS`.
+        thresholds: Probability from which a token belongs to a kind, in place of the model's.
     """
 
-    def __init__(self, folder: Path = MODEL, thresholds: Mapping[Kind, float] = THRESHOLDS):
+    def __init__(self, folder: Path = MODEL, thresholds: Mapping[Kind, float] | None = None):
         self._network = TokenNetwork(folder)
+        chosen = self._network.thresholds if thresholds is None else thresholds
         self._thresholds = np.array(
-            [thresholds.get(kind, DEFAULT_THRESHOLD) for kind in self._network.kinds], np.float32
+            [chosen.get(kind, DEFAULT_THRESHOLD) for kind in self._network.kinds], np.float32
         )
 
     def find(self, texts: Sequence[str]) -> list[list[KindSpan]]:
@@ -82,7 +73,7 @@ class Recognizer:
         beginning, inside = probabilities[:, 1::2], probabilities[:, 2::2]
         scores = beginning + inside
         best = scores.argmax(axis=1)
-        likely = np.flatnonzero(scores.max(axis=1) >= self._thresholds[best])
+        likely = np.flatnonzero(likely_tokens(scores, best, self._thresholds))
         run: list[int] = []
         for index in likely.tolist():
             kind = best[index]
@@ -93,6 +84,29 @@ class Recognizer:
             run.append(index)
         if run:
             yield from _trimmed(text, tokens, run, kinds[best[run[0]]])
+
+
+def likely_tokens(
+    scores: NDArray[np.float32], best: NDArray[np.intp], thresholds: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return which tokens belong to a kind: by themselves, or as neighbours of such a token.
+
+    Args:
+        scores: Probability of each kind for each token.
+        best: Most probable kind of each token.
+        thresholds: Probability from which a token belongs to each kind by itself.
+    """
+    highest = scores.max(axis=1)
+    chosen: NDArray[np.bool_] = highest >= thresholds[best]
+    possible = highest >= _CONTINUATION * thresholds[best]
+    same = best[1:] == best[:-1]
+    for _ in range(_LONGEST_CONTINUATION):
+        before = chosen.copy()
+        chosen[1:] |= before[:-1] & same & possible[1:]
+        chosen[:-1] |= before[1:] & same & possible[:-1]
+        if (before == chosen).all():
+            break
+    return chosen
 
 
 def _trimmed(

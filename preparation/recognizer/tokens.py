@@ -8,7 +8,7 @@ from zlib import crc32
 TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_|\s*\n\s*")
 """A run of letters and digits, one sign, or a line break with the white space around it."""
 
-ROWS = (16384, 16384, 4096, 4096, 1024)
+ROWS = (32768, 32768, 8192, 8192, 1024)
 """Rows of the embedding tables: the word twice, its first and last letters, its shape."""
 
 _DIGIT = re.compile(r"\d")

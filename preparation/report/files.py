@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from preparation.config.group_report import ROW_SOURCE
 from preparation.config.load import step_index
 from preparation.examples import ExampleTexts
 from preparation.passes import examine_rows, write_shards
@@ -123,10 +124,12 @@ def _groups(planned: PreparationPlan, accounts: dict[str, Any]) -> list[dict[str
     }
     texts = ExampleTexts(planned.job.prepare.steps)
 
-    def name_of(group: str) -> str:
+    def name_of(column: str, group: str) -> str:
+        if column == ROW_SOURCE or not texts.hide_values:  # The report lists all sources anyway.
+            return group
         return texts.excerpt(PreparedRow("", "", "text", {"text": group}))
 
-    shares = group_shares(counts, name_of if texts.hide_values else str)
+    shares = group_shares(counts, name_of)
     actions: dict[str, str] = {
         step.step: getattr(step, "action", "drop") for step in planned.job.prepare.steps
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from safety.binomial import Proportion, fisher_greater, holm
 
@@ -16,6 +16,7 @@ significant too."""
 _SHOWN = 12
 _MIN_ROWS = 10
 """Groups of a rule on the page, and the rows of one; report.json has all groups."""
+NameOf: TypeAlias = Callable[[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class GroupShare:
 
 def group_shares(
     counts: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    name_of: Callable[[str], str] = str,
+    name_of: NameOf = lambda column, name: name,
 ) -> list[GroupShare]:
     """Return the share of each group and rule that drops any row, with adjusted p-values.
 
     Args:
         counts: Counts of `ReportGroups`, of all units, by step, column and group.
-        name_of: Returns the name of a group as the report may show it.
+        name_of: Returns the name of a group of a column as the report may show it.
     """
     shares = list(_shares(counts, name_of))
     adjusted = holm([fisher_greater(share.own, share.rest) for share in shares])
@@ -83,7 +84,7 @@ def group_shares(
 
 
 def _shares(
-    counts: Mapping[str, Mapping[str, Mapping[str, Any]]], name_of: Callable[[str], str]
+    counts: Mapping[str, Mapping[str, Mapping[str, Any]]], name_of: NameOf
 ) -> Iterator[GroupShare]:
     for step, columns in counts.items():
         for column, groups in columns.items():
@@ -96,7 +97,8 @@ def _shares(
                     own = Proportion(dropped.get(name, 0), rows[name])
                     rest = Proportion(all_dropped - own.count, total - own.of)
                     examples = groups[name]["examples"].get(reason, ())
-                    yield GroupShare(column, step, reason, name_of(name), own, rest, examples)
+                    shown = name_of(column, name)
+                    yield GroupShare(column, step, reason, shown, own, rest, examples)
 
 
 def _rules(groups: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:

@@ -158,13 +158,16 @@ def test_a_worker_that_is_killed_is_replaced(
 def test_workers_that_die_again_and_again_end_the_preparation_with_a_message(
     folder: Path, path: str, whole: dict[str, bytes]
 ) -> None:
-    process = _start(folder, "again", {"PYTHONPATH": path})
-    while process.poll() is None:
-        for worker in _workers():
-            worker.kill()
-        time.sleep(0.02)
-    output, _ = process.communicate()
-    assert process.returncode == 4, output
+    for _ in range(3):
+        process = _start(folder, "again", {"PYTHONPATH": path})
+        while process.poll() is None:
+            for worker in _workers():
+                worker.kill()
+            time.sleep(0.02)
+        output, _ = process.communicate()
+        assert process.returncode == 4, output
+        if "Ray did not start on this machine" not in output:  # Its limit is 30 seconds.
+            break
     assert "its worker died (WorkerCrashedError), 4 times" in output
     assert "Traceback" not in output
     assert not (folder / "again/tidy/latest").exists()

@@ -6,26 +6,41 @@ import argparse
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from preparation.recognizer.kinds import KINDS
+from preparation.recognizer.kinds import KINDS, Kind
 from preparation.recognizer.network import MODEL
-from preparation.recognizer.training import corpora, ordinary_text
+from preparation.recognizer.training import corpora, ordinary_text, records, thresholds
 from preparation.recognizer.training.corpus import AnnotatedText, fill, generate, recase
+from preparation.recognizer.training.listed_words import given_names, listed_words
 from preparation.recognizer.training.values import Values
 
 SEED = 20
-SHARES = {"en": 0.62, "es": 0.14, "de": 0.1, "fr": 0.08, "other": 0.06}
+SHARES = {
+    "en": 0.2,
+    "letters": 0.1,
+    "chats": 0.11,
+    "service": 0.11,
+    "work": 0.13,
+    "logs": 0.04,
+    "es": 0.1,
+    "de": 0.08,
+    "fr": 0.07,
+    "other": 0.06,
+}
 SOURCES = {
-    "templates": 0.31,
-    "named": 0.22,
-    "published": 0.17,
-    "clinical": 0.09,
-    "negatives": 0.06,
-    "plain": 0.06,
-    "formal": 0.05,
-    "documentation": 0.04,
+    "templates": 0.3,
+    "records": 0.1,
+    "named": 0.13,
+    "stories": 0.06,
+    "commands": 0.02,
+    "published": 0.12,
+    "clinical": 0.08,
+    "negatives": 0.07,
+    "plain": 0.05,
+    "formal": 0.04,
+    "documentation": 0.03,
 }
 """Shares of the sources of training texts."""
 HELD_OUT_TEXTS = 7
@@ -33,7 +48,7 @@ HELD_OUT_TEXTS = 7
 
 
 def main() -> None:
-    """Train the network and write the weights with their description."""
+    """Train the network, choose its thresholds and write both."""
     from preparation.recognizer.training.fit import (
         NetworkShape,
         TorchTokenNetwork,
@@ -44,28 +59,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the published sets")
     parser.add_argument("--output", type=Path, default=MODEL)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=2400)
     arguments = parser.parse_args()
     make_deterministic(SEED)
-    network = TorchTokenNetwork(NetworkShape())
-    fit(network, examples(arguments.data), arguments.steps, _report)
+    values = Values(SEED)
+    ordinary = ordinary_text.read(arguments.data, given_names(values))
+    lists = listed_words(values, ordinary.small_words)
+    network = TorchTokenNetwork(NetworkShape(), lists)
+    fit(network, examples(arguments.data, values, ordinary), arguments.steps, _report)
     write(network.arrays(), network.shape.dilations, arguments.output)
+    kept = thresholds.choice_texts(arguments.data, [*SHARES, "negatives"], SEED + 1)
+    chosen = thresholds.choose(arguments.output, kept)
+    write(network.arrays(), network.shape.dilations, arguments.output, chosen)
 
 
 def _report(step: int, loss: float, seconds: float) -> None:
     print(f"step {step:5}  loss {loss:.4f}  {seconds:6.0f} CPU s", flush=True)  # noqa: T201 (progress)
 
 
-def examples(data: Path) -> Iterator[AnnotatedText]:
+def examples(
+    data: Path, values: Values, ordinary: ordinary_text.OrdinaryText
+) -> Iterator[AnnotatedText]:
     """Yield training texts of all sources without end.
 
     Args:
         data: Folder of the published sets.
+        values: Source of made-up values.
+        ordinary: Ordinary text.
     """
-    values = Values(SEED)
     sources: dict[str, Iterator[AnnotatedText]] = {
         "templates": _in_twos(generate(values, SHARES), values),
+        "records": records.generate(values),
         "negatives": generate(values, {"negatives": 1.0}),
+        "stories": _filled(ordinary.named, values),
+        "commands": _filled(ordinary.commands, values),
         "published": _filled(corpora.presidio_templates(data / "pii"), values),
         "clinical": _unchanged(
             [
@@ -84,14 +111,13 @@ def examples(data: Path) -> Iterator[AnnotatedText]:
             ],
             values,
         ),
+        "plain": _unchanged([AnnotatedText(text, ()) for text in ordinary.plain], values),
+        "formal": _unchanged([AnnotatedText(text, ()) for text in ordinary.formal], values),
+        "named": (
+            recase(ordinary_text.with_names(values.one(ordinary.plain), values), values)
+            for _ in itertools.count()
+        ),
     }
-    ordinary = ordinary_text.read(data)
-    sources["named"] = (
-        recase(ordinary_text.with_names(values.one(ordinary.plain), values), values)
-        for _ in itertools.count()
-    )
-    sources["plain"] = _unchanged([AnnotatedText(text, ()) for text in ordinary.plain], values)
-    sources["formal"] = _unchanged([AnnotatedText(text, ()) for text in ordinary.formal], values)
     names, weights = tuple(SOURCES), tuple(SOURCES.values())
     while True:
         yield next(sources[values.weighted(names, weights)])
@@ -122,13 +148,19 @@ def together(first: AnnotatedText, second: AnnotatedText) -> AnnotatedText:
     return AnnotatedText(f"{first.text}\n\n{second.text}", (*first.spans, *moved))
 
 
-def write(arrays: dict[str, object], dilations: tuple[int, ...], folder: Path) -> None:
+def write(
+    arrays: dict[str, object],
+    dilations: tuple[int, ...],
+    folder: Path,
+    chosen: Mapping[Kind, float] | None = None,
+) -> None:
     """Write the weights, and their digest and labels next to them.
 
     Args:
         arrays: Weights by name.
         dilations: Distance of the neighbours that each layer reads.
         folder: Folder of the model.
+        chosen: Probability from which a token belongs to a kind.
     """
     import numpy as np
 
@@ -138,6 +170,7 @@ def write(arrays: dict[str, object], dilations: tuple[int, ...], folder: Path) -
     about = {
         "kinds": KINDS,
         "dilations": dilations,
+        "thresholds": dict(chosen or {}),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n")

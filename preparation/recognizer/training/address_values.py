@@ -70,7 +70,8 @@ class AddressValues(ValuePools):
             ship = self._last()
             return f"USS {ship}\nFPO {self.one(('AE', 'AP', 'AA'))} {self.digits('#####')}"
         if form < 0.12:
-            return f"the corner of {self._street()} and {self._street()}"
+            corner = f"{self._street()} and {self._street()}"
+            return f"{self.one(('the corner of ', 'corner of ', '', '', ''))}{corner}"
         if form < 0.2:
             return f"{self.one(('P.O. Box', 'PO Box', 'Postfach', 'Apdo.', 'Box'))} " + (
                 f"{self.digits('####')}, {self._city()} {self._zip()}"

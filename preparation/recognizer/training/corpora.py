@@ -13,6 +13,7 @@ import gzip
 import inspect
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import sha1
 from importlib import import_module
@@ -109,8 +110,44 @@ def part_of(key: str) -> Part:
 def presidio(folder: Path) -> Iterator[tuple[Part, dict[str, Any]]]:
     """Yield the rows of Presidio's set with their part; variants of a template share one."""
     for row in _rows(folder / "presidio_spans.jsonl.gz"):
-        blank = _SLOT.sub(" ", row["template"].replace("\\", ""))
-        yield part_of(" ".join(re.findall(r"\w+", blank.lower())) or blank), row
+        yield part_of(template_words(row["template"])), row
+
+
+def template_words(template: str) -> str:
+    """Return the words of a template of Presidio, which its variants share."""
+    blank = _SLOT.sub(" ", template.replace("\\", ""))
+    return " ".join(re.findall(r"\w+", blank.lower())) or blank
+
+
+def presidio_examples(
+    folder: Path, part: Part, texts: int | None = None
+) -> list[tuple[str, AnnotatedText]]:
+    """Return the rows of a part of Presidio's set with the words of their templates.
+
+    Args:
+        folder: Folder of the published sets.
+        part: Part of the set.
+        texts: Most rows of a template; None for all.
+    """
+    count: Counter[str] = Counter()
+    examples = []
+    for of_row, row in presidio(folder):
+        words = template_words(row["template"])
+        if of_row == part and (texts is None or count[words] < texts):
+            count[words] += 1
+            examples.append((words, _with_our_kinds(row)))
+    return examples
+
+
+def _with_our_kinds(row: Mapping[str, Any]) -> AnnotatedText:
+    kinds = KIND_OF_PRESIDIO
+    spans = tuple(
+        Span(span["start"], span["end"], kinds[span["type"]])
+        for span in row["spans"]
+        if span["type"] in kinds
+    )
+    others = ((s["start"], s["end"]) for s in row["spans"] if s["type"] not in kinds)
+    return AnnotatedText(row["text"], spans, tuple(others))
 
 
 def presidio_templates(folder: Path) -> tuple[str, ...]:

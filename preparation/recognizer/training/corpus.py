@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,9 @@ KIND_OF_SLOT: Mapping[str, Kind] = {
 """Slots of other names are filled, too, and carry no kind."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
+_CHOICE = re.compile(r"⟨([^⟨⟩]*)⟩")
+_NAME_FORMS = (("{first}",), ("{name}",), ("{first}", "{name}"), ("{last}",), ("{first}",))
+_PEOPLE = re.compile(r"\{people\}")
 _ADDRESS_PARTS = ("address", "zip_code", "location")
 _BETWEEN_PARTS = re.compile(r"[\s,;>*|?.-]{0,16}")
 _BETWEEN_NAMES = re.compile(r"[ ]{1,2}")
@@ -71,6 +75,11 @@ class AnnotatedText(NamedTuple):
     others: tuple[tuple[int, int], ...] = ()
 
 
+def is_for_choice(template: str) -> bool:
+    """Return whether a template is kept to choose settings, as one in eight is."""
+    return int(sha1(template.encode(), usedforsecurity=False).hexdigest(), 16) % 8 == 0
+
+
 @cache
 def templates(name: str) -> tuple[str, ...]:
     """Return the templates of a file, one a line; a backslash with `n` is a line break."""
@@ -78,8 +87,29 @@ def templates(name: str) -> tuple[str, ...]:
     return tuple(line.replace("\\n", "\n") for line in lines if line and not line.startswith("# "))
 
 
+def literal_parts(template: str) -> list[str]:
+    """Return the parts of a template without choices between its slots."""
+    return _SLOT.split(template)[::2]
+
+
+def expand(template: str, values: Values) -> str:
+    """Choose one of the words of each `⟨one|two⟩`, and write `{people}` as a list of names."""
+    chosen = _CHOICE.sub(lambda choice: values.one(choice.group(1).split("|")), template)
+    return _PEOPLE.sub(lambda _: _people(values), chosen)
+
+
+def _people(values: Values) -> str:
+    slots = values.one(
+        (("{first}",), ("{name}",), ("{first}", "{name}"), ("{last}",), ("{first}",))
+    )
+    people = [values.one(slots) for _ in range(values.between(2, 7))]
+    last = values.one((" and ", " and ", ", and ", " & ", ", ", " und ", " y ", " et "))
+    return ", ".join(people[:-1]) + last + people[-1]
+
+
 def fill(template: str, values: Values) -> AnnotatedText:
     """Fill the slots of a template with values."""
+    template = expand(template, values)
     pieces: list[str] = []
     spans: list[Span] = []
     position = length = 0
@@ -121,10 +151,22 @@ def _belong(text: str, left: Span, right: Span) -> bool:
     return bool(_BETWEEN_PARTS.fullmatch(between))
 
 
+def for_choice(names: Sequence[str], values: Values, texts: int) -> list[AnnotatedText]:
+    """Return texts of the templates of some files that are kept to choose settings.
+
+    Args:
+        names: Files of templates.
+        values: Source of the values.
+        texts: Texts of each template.
+    """
+    kept = [t for name in names for t in templates(name) if is_for_choice(t)]
+    return [recase(fill(template, values), values) for template in kept for _ in range(texts)]
+
+
 def recase(example: AnnotatedText, values: Values) -> AnnotatedText:
     """Write some texts in small letters or capitals throughout, as people in a hurry do."""
     text = example.text
-    if values.chance(0.08):
+    if values.chance(0.12):
         text = text.lower()
     elif values.chance(0.04):
         text = text.upper()
@@ -139,6 +181,7 @@ def generate(values: Values, shares: Mapping[str, float]) -> Iterator[AnnotatedT
         shares: Share of each file of templates.
     """
     names = list(shares)
+    trained = {name: [t for t in templates(name) if not is_for_choice(t)] for name in names}
     while True:
         name = values.weighted(names, [shares[name] for name in names])
-        yield recase(fill(values.one(templates(name)), values), values)
+        yield recase(fill(values.one(trained[name]), values), values)

@@ -11,6 +11,7 @@ import csv
 import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,36 +36,105 @@ class OrdinaryText(NamedTuple):
     Attributes:
         plain: Sentences without a name, in which capitals begin sentences only.
         formal: Sentences with many capitals and numbers and no name: laws, medicine.
+        named: Sentences with names, each of which is the slot of a name.
+        commands: Commands to an assistant, with slots of persons and places.
+        small_words: How often a word is written in small letters.
     """
 
     plain: tuple[str, ...]
     formal: tuple[str, ...]
+    named: tuple[str, ...]
+    commands: tuple[str, ...]
+    small_words: Counter[str]
 
 
-def read(data: Path) -> OrdinaryText:
+def read(data: Path, names: frozenset[str]) -> OrdinaryText:
     """Read the sentences of permissively licensed sets.
 
-    Standard Ebooks (CC0), GSM8K (MIT), Banking77 (CC BY 4.0), MedQuAD (CC BY 4.0), OpenAssistant
-    (Apache-2.0), German federal law and the Universal Declaration of Human Rights (public domain).
+    Standard Ebooks (CC0), SNIPS (CC0), GSM8K (MIT), Banking77 (CC BY 4.0), MedQuAD (CC BY 4.0),
+    OpenAssistant (Apache-2.0), German federal law and the Universal Declaration of Human Rights
+    (public domain).
 
     A sentence is plain if capitals stand at its beginning only, and its first word is written in
-    small letters elsewhere.
+    small letters elsewhere and is no name.
+
+    Args:
+        data: Folder of the sets.
+        names: Given names.
     """
+    sentences = [s for text in _plain_texts(data) for s in _sentences(text)]
+    formal = [sentence for text in _formal_texts(data) for sentence in _sentences(text)]
+    small = Counter(
+        word for s in (*sentences, *formal) for word in _WORD.findall(s) if word.islower()
+    )
+    only_names = frozenset(name for name in names if small[name.lower()] < 2 and len(name) > 2)
     plain = [
         sentence
-        for text in _plain_texts(data)
-        for sentence in _sentences(text)
-        if not _INNER_CAPITAL.search(sentence)
+        for sentence in sentences
+        if not _INNER_CAPITAL.search(sentence) and _is_word(_first_word(sentence), small, names)
     ]
-    small = {word for sentence in plain for word in _WORD.findall(sentence) if word.islower()}
-    plain = [sentence for sentence in plain if _first_word(sentence) in small]
-    formal = [sentence for text in _formal_texts(data) for sentence in _sentences(text)]
-    return OrdinaryText(tuple(dict.fromkeys(plain)), tuple(dict.fromkeys(formal)))
+    named = [_slots_of_names(sentence, only_names, small) for sentence in sentences]
+    return OrdinaryText(
+        plain=tuple(dict.fromkeys(plain)),
+        formal=tuple(dict.fromkeys(formal)),
+        named=tuple(dict.fromkeys(sentence for sentence in named if sentence)),
+        commands=_commands(data, {name.lower() for name in only_names}),
+        small_words=small,
+    )
 
 
 def _first_word(sentence: str) -> str:
     words = _WORD.findall(sentence)
-    return words[0].lower() if words else ""
+    return words[0] if words else ""
+
+
+def _is_word(word: str, small: Counter[str], names: frozenset[str]) -> bool:
+    """Return whether a word that begins a sentence is an ordinary one."""
+    return small[word.lower()] > (20 if word.title() in names else 0)
+
+
+def _slots_of_names(sentence: str, only_names: frozenset[str], small: Counter[str]) -> str:
+    """Return a sentence with slots in place of names, or nothing if there are other capitals."""
+    found = 0
+    pieces: list[str] = []
+    position = 0
+    for word in _WORD.finditer(sentence):
+        text = word.group()
+        if not text[0].isupper() or text == "I":
+            continue
+        if text in only_names:
+            joined = pieces and sentence[position : word.start()] == " "
+            pieces += [sentence[position : word.start()], "{last}" if joined else "{first}"]
+            position = word.end()
+            found += 1
+        elif word.start() > 1 or small[text.lower()] == 0:
+            return ""
+    return "".join(pieces) + sentence[position:] if found else ""
+
+
+_SLOT_OF_COMMAND = {"artist": "name", "city": "city", "country": "country"}
+
+
+def _commands(data: Path, names: set[str]) -> tuple[str, ...]:
+    """Return the commands of SNIPS (CC0) with slots; titles of songs and books stay as they are.
+
+    Commands with names that SNIPS does not mark as such are left out.
+    """
+    path = data / "classification/snips_intents_slots.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    commands = []
+    for row in rows:
+        text = row["text"]
+        if "{" in text or any(slot["label"] == "entity_name" for slot in row["slots"]):
+            continue
+        for slot in reversed(row["slots"]):
+            name = _SLOT_OF_COMMAND.get(slot["label"])
+            if name:
+                text = f"{text[: slot['start']]}{{{name}}}{text[slot['end'] :]}"
+        if not names.intersection(word.lower() for word in _WORD.findall(text)):
+            commands.append(text)
+    return tuple(dict.fromkeys(commands))
 
 
 def _plain_texts(data: Path) -> Iterator[str]:

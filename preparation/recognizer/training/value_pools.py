@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ Choice = TypeVar("Choice")
 
 _ENGLISH = (0, 0, 0, 1, 2, 3)
 """Lists of English names, by their place in `LOCALES` without repetitions."""
+_INVENTED = 0.08
 _VOCABULARY = Path(__file__).with_name("vocabulary.yaml")
 
 
@@ -39,7 +40,7 @@ class ValuePools:
         size: Values of a kind that are prepared for a locale.
     """
 
-    def __init__(self, seed: int, size: int = 150):
+    def __init__(self, seed: int, size: int = 300):
         from faker import Faker
 
         self._random = random.Random(seed)
@@ -61,6 +62,14 @@ class ValuePools:
     def chance(self, probability: float) -> bool:
         """Return True with a probability."""
         return self._random.random() < probability
+
+    def between(self, least: int, most: int) -> int:
+        """Choose a number of a range, both ends included."""
+        return self._random.randint(least, most)
+
+    def sample(self, choices: Sequence[Choice], number: int) -> list[Choice]:
+        """Choose several different values, or all if there are fewer."""
+        return self._random.sample(choices, min(number, len(choices)))
 
     def weighted(self, choices: Sequence[Choice], weights: Sequence[float]) -> Choice:
         """Choose one value by weight."""
@@ -103,6 +112,18 @@ class ValuePools:
         last += [list(names) for names in self.words["family_names"].values()]
         return first, last
 
+    def name_lists(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Return the given and the family names of each nation."""
+        return self._names
+
+    def places(self) -> Iterator[str]:
+        """Yield names of towns and countries of all locales."""
+        for locale in dict.fromkeys(LOCALES):
+            for name in ("city", "country", "state", "administrative_unit"):
+                if hasattr(self._fakers[locale], name):
+                    self._pool(name, locale)
+                    yield from self._pools[name, locale]
+
     def _nation(self) -> int:
         """Choose one of the lists of names; those of English more often than each other one."""
         return (
@@ -110,15 +131,30 @@ class ValuePools:
         )
 
     def _first(self) -> str:
-        return self.one(self._names[0][self._nation()])
+        return self._given(self._nation())
 
     def _last(self) -> str:
-        return self.one(self._names[1][self._nation()])
+        return self._family(self._nation())
+
+    def _given(self, nation: int) -> str:
+        return self._name_of(self._names[0][nation])
+
+    def _family(self, nation: int) -> str:
+        return self._name_of(self._names[1][nation])
+
+    def _name_of(self, names: Sequence[str]) -> str:
+        """Choose a name of a list, or join the halves of two to one that no list holds."""
+        name = self.one(names)
+        if not self.chance(_INVENTED):
+            return name
+        other = self.one(names)
+        invented = name[: (len(name) + 1) // 2] + other[len(other) // 2 :].lower()
+        return invented if invented.isalpha() and len(invented) > 3 else name
 
     def _name(self) -> str:
         locale = self._nation()
-        first = self.one(self._names[0][locale]) if self.chance(0.8) else self._first()
-        last = self.one(self._names[1][locale]) if self.chance(0.8) else self._last()
+        first = self._given(locale) if self.chance(0.8) else self._first()
+        last = self._family(locale) if self.chance(0.8) else self._last()
         form = self._random.random()
         if form < 0.72:
             return f"{first} {last}"

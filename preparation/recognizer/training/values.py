@@ -135,7 +135,7 @@ class Values(AddressValues):
             return f"{self.word('organization_words')} {self.word('organization_ends')}"
         if form < 0.7:
             return f"{self._last()} {self.word('organization_ends')}"
-        if form < 0.8:
+        if form < 0.73:
             return f"{self._last()}, {self._last()} and {self._last()}"
         word = self._pool("domain_word", "en_US").replace("-", "").title()
         if form < 0.9:

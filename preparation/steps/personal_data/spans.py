@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from preparation.recognizer.recognizer import KindSpan
+from preparation.steps.personal_data.enumerations import complete_enumerations
 from preparation.steps.personal_data.patterns import KINDS_BY_PATTERN, without_overlaps
 from preparation.steps.personal_data.titles import TITLE, TITLE_BEFORE
 
@@ -16,6 +17,8 @@ _URL = re.compile(
     r"(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]|[\w.-]+\.[a-z]{2,}\S*", re.I
 )
 _POSSESSIVE = re.compile(r"['’]s?$")
+_HYPHEN_AFTER = re.compile(r"-[^\W\d_]+")
+_HYPHEN_BEFORE = re.compile(r"(?<!\w)[^\W\d_]+-\Z")
 _NAME_WORD = re.compile(r"[^\W\d_]{3,}")
 _WORD = re.compile(r"\w+")
 _ORDINARY = """
@@ -48,7 +51,8 @@ def merge(
     others = [span for span in patterns if span.kind not in KINDS_BY_PATTERN]
     widened = [_widened(text, span) for span in recognized]
     rest = sorted([*others, *widened], key=lambda span: (span.start - span.end, span.start))
-    return join_addresses(text, without_overlaps([*sure, *rest]))
+    joined = join_addresses(text, without_overlaps([*sure, *rest]))
+    return complete_enumerations(text, joined)
 
 
 def _widened(text: str, span: KindSpan) -> KindSpan:
@@ -56,12 +60,26 @@ def _widened(text: str, span: KindSpan) -> KindSpan:
     if span.kind == "person":
         title = TITLE.search(text, max(0, span.start - 16), span.start)
         end = span.end - len(found.group()) if (found := _possessive(text, span)) else span.end
-        return KindSpan(title.start() if title else span.start, end, "person")
+        start, end = _with_hyphens(text, span.start, end)
+        return KindSpan(title.start() if title else start, end, "person")
+    if span.kind == "address":
+        return KindSpan(*_with_hyphens(text, span.start, span.end), "address")
     if span.kind == "url":
         for match in _URL.finditer(text, max(0, span.start - 12), span.end + 200):
             if match.start() < span.end and span.start < match.end():
                 return KindSpan(min(span.start, match.start()), max(span.end, match.end()), "url")
     return span
+
+
+def _with_hyphens(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a part of a text with the words that hyphens join to its ends: `Saint-Étienne`."""
+    while (match := _HYPHEN_AFTER.match(text, end)) and match.group()[1].isupper():
+        end = match.end()
+    while (match := _HYPHEN_BEFORE.search(text, max(0, start - 24), start)) and (
+        match.group()[0].isupper()
+    ):
+        start = match.start()
+    return start, end
 
 
 def _possessive(text: str, span: KindSpan) -> re.Match[str] | None:

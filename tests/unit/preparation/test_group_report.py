@@ -127,6 +127,17 @@ def test_the_name_of_a_group_is_hidden_if_a_step_finds_personal_data(tmp_path: P
     assert not any(b"m.weber" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+def test_the_name_of_a_source_is_shown_as_in_the_list_of_sources(tmp_path: Path) -> None:
+    other = tmp_path / "for m.weber@example.org.jsonl"
+    other.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in dialogues()[:40]))
+    sources = [str(tmp_path / "rows.jsonl"), str(other)]
+    steps = [*STEPS, {"step": "personal_data", "kinds": ["email"]}]
+    folder = prepare(tmp_path, dialogues()[40:80], "row_source", steps=steps, sources=sources)
+    names = {source["label"] for source in report_of(folder)["sources"]}
+    assert {share["group"] for share in report_of(folder)["groups"]} == names
+    assert other.name in names
+
+
 def test_the_exact_test_agrees_with_scipy() -> None:
     for group, rest in (((3, 10), (4, 60)), ((0, 5), (3, 40)), ((120, 400), (900, 4000))):
         own, others = Proportion(*group), Proportion(*rest)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -239,3 +242,21 @@ def test_the_plan_of_a_target_reads_beginnings_only(
     assert replace(listing, uri="s3://raw-data/other").version == listing.version
     plan_preparation(_job(tmp_path, "s3://raw-data/tickets"))
     assert "tickets: 1 units" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_nodes_that_copy_at_the_same_time_read_the_same_rows(s3: Any, tmp_path: Path) -> None:
+    _upload(s3, {f"tickets/{n}.jsonl": _rows(100 * n) for n in range(12)})
+    one = run_preparation(_job(tmp_path / "one", "s3://raw-data/tickets"))
+    job = _job(tmp_path / "two", "s3://raw-data/tickets")
+    places = [{"SLURM_NTASKS": "2", "SLURM_PROCID": str(n), "SLURM_JOB_ID": "5"} for n in (0, 1)]
+    command = [sys.executable, "-m", "temper", "prepare", str(job)]
+    nodes = [
+        subprocess.Popen(command, env=os.environ | place, stderr=subprocess.PIPE, text=True)
+        for place in places
+    ]
+    for node in nodes:
+        _, errors = node.communicate(timeout=240)
+        assert node.returncode == 0, errors
+    assert _content(tmp_path / "two/prepared/tickets/latest") == _content(one)
+    assert not list(tmp_path.rglob(".sources/*/.[bi]*")), "nothing unfinished is left"

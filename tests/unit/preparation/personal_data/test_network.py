@@ -16,12 +16,14 @@ from preparation.recognizer.tokens import feature_rows, token_spans
 from preparation.recognizer.training.__main__ import write
 from preparation.recognizer.training.corpus import AnnotatedText
 from preparation.recognizer.training.fit import NetworkShape, TorchTokenNetwork, encode
+from preparation.recognizer.word_lists import WORD_LISTS, WordLists
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchTokenNetwork, Path]:
     torch.manual_seed(3)
-    network = TorchTokenNetwork(NetworkShape(width=32))
+    lists = WordLists.from_words({"given": {"Anna", "Bob"}, "street": {"Street"}, "word": {"too"}})
+    network = TorchTokenNetwork(NetworkShape(width=32), lists)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(parameter.half().float())  # as the file holds them
@@ -36,7 +38,9 @@ TEXTS = ["Anna lives at 12 High Street.\n\nBob, too", "x", "Zoë 3a - ß\tİstan
 def test_probabilities_equal_those_of_torch(trained: tuple[TorchTokenNetwork, Path]) -> None:
     network, folder = trained
     gap = max(network.shape.dilations)
-    rows, spaced, empty, _ = encode([AnnotatedText(text, ()) for text in TEXTS], gap)
+    rows, spaced, empty, _ = encode(
+        [AnnotatedText(text, ()) for text in TEXTS], gap, network.word_lists
+    )
     with torch.no_grad():
         expected = torch.softmax(network(rows, spaced, empty), 1).numpy()
     words: list[str | None] = []
@@ -68,6 +72,21 @@ def test_the_shipped_model_is_described() -> None:
     about = json.loads((MODEL / "model.json").read_text())
     assert TokenNetwork().kinds == tuple(about["kinds"])
     assert (MODEL / "weights.npz").stat().st_size < 6e6
+
+
+def test_lists_of_a_word_are_those_that_hold_it() -> None:
+    lists = WordLists.from_words({"given": {"Anna", "May"}, "family": {"May"}, "word": {"may"}})
+    assert lists.combination("ANNA") == 0b000001
+    assert lists.combination("may") == 0b010011
+    assert lists.combination("Zorro") == 0
+    assert WordLists.from_words({}).combination("Anna") == 0
+
+
+def test_names_are_in_the_lists_of_the_shipped_model() -> None:
+    with np.load(MODEL / "weights.npz") as arrays:
+        lists = WordLists(arrays["list_hashes"], arrays["list_bits"])
+    assert lists.combination("Maria") & 1 and not lists.combination("the") & 1
+    assert lists.combination("the") >> WORD_LISTS.index("frequent") & 1
 
 
 def test_hashes_of_words_are_fixed() -> None:
