@@ -41,8 +41,9 @@ def disk_gib(
     model = saved * saved_bytes / _GIB
     stage_before = job.model.source == PREVIOUS or job.model.source.startswith(STAGE)
     base_bytes = 4 if stage_before else 2
-    merges = job.export in ("merged", "both")
-    merged = shape.parameters * base_bytes / _GIB if merges else 0.0
+    exported_bytes = saved_bytes if job.adapter is None else base_bytes
+    exports = (job.export in ("merged", "both")) + len(job.export_formats)
+    merged = exports * shape.parameters * exported_bytes / _GIB
     best = learned * 4 / _GIB if job.train.keeps_best and job.method.trains else 0.0
     tokens = (rows.train + rows.held_out) * rows.tokens
     cache = tokens * _CACHE_PER_TOKEN / _GIB
@@ -65,7 +66,9 @@ def disk_gib(
         else "",
         "model": f"{format_count(saved)} × {saved_bytes} bytes" if saved else "",
         "best weights": f"{format_count(learned)} trained × 4 bytes" if best else "",
-        "merged model": f"{format_count(shape.parameters)} × {base_bytes} bytes" if merged else "",
+        "merged model": f"{exports} × {format_count(shape.parameters)} × {exported_bytes} bytes"
+        if merged
+        else "",
         "cache": f"{format_count(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
     }
     words = [f"{part}: {how} = {_size(gib[part])}" for part, how in counted.items() if how]

@@ -24,7 +24,15 @@ State = Literal["running", "finished", "stopped", "failed"]
 
 # Sections that may differ when a run is resumed: they change where and how fast it runs, not what
 # it learns.
-_NOT_IDENTITY = ("resources", "sharding", "checkpoint", "tracking", "guards", "export")
+_NOT_IDENTITY = (
+    "resources",
+    "sharding",
+    "checkpoint",
+    "tracking",
+    "guards",
+    "export",
+    "export_formats",
+)
 
 
 _MIN_FREE_BYTES = 1 << 16

@@ -293,7 +293,7 @@ def _final_commands(job: Job, folder: str) -> Iterator[list[str]]:
         job: The job.
         folder: Run folder.
     """
-    if job.export in ("merged", "both"):
+    if job.export in ("merged", "both") or job.export_formats:
         yield ["training.worker", folder, "export"]
     if job.evaluate.safety is not None:
         yield ["safety", folder]

@@ -17,6 +17,7 @@ from typing import Any
 from launch.aws.model_archive import unpack_model
 from launch.aws.s3 import S3Store, S3Uri
 from launch.downloads import path_within
+from training.config.job import EXPORT_FORMATS
 
 _ARCHIVE = "model.tar.gz"
 
@@ -50,10 +51,21 @@ def fetch_model(
     if not _download_folder(store, S3Uri.parse(f"{str(uri).rstrip('/')}/"), model):
         return []
     if not archive:
-        return [model]
+        return [model, *_exports(model)]
     _pack(model, packed)
     shutil.rmtree(model)
     return [packed]
+
+
+def _exports(model: Path) -> list[Path]:
+    """Move the other formats of a model to where a local run has them, and return their folders."""
+    folders = [folder for name in EXPORT_FORMATS if (folder := model / name).is_dir()]
+    targets = [model.parent / "export" / folder.name for folder in folders]
+    for folder, target in zip(folders, targets, strict=True):
+        target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
+    return targets
 
 
 def _download_folder(store: S3Store, prefix: S3Uri, to: Path) -> bool:

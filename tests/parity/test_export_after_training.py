@@ -12,9 +12,12 @@ from transformers import AutoModelForCausalLM
 
 from containers.entrypoint.opt_ml import MlFolder
 from containers.entrypoint.train import published_models
+from launch.aws.import_check import check_import
+from registry.run_model import read_run_model
+from tests.factories import make_tiny_model
 from tests.run_commands import changed, train_by_command, train_here
 from training.config.load import parse_job
-from training.errors import JobError
+from training.errors import JobError, ModelError
 from training.export.after_training import export_trained
 from training.run_folder import RunFolder
 
@@ -74,6 +77,41 @@ def test_without_a_merge_the_adapter_is_uploaded(document: dict[str, Any], tmp_p
         assert published_models(run.path) == {"": run.path / "model"}
 
 
+@pytest.mark.parametrize("adapter", [_LORA, None])
+def test_the_form_that_bedrock_imports_is_uploaded_and_registered_where_it_lies(
+    document: dict[str, Any], tmp_path: Path, adapter: dict[str, Any] | None
+) -> None:
+    values = {**document, "adapter": adapter, "export_formats": ["transformers-4"]}
+    job = {key: value for key, value in values.items() if value is not None}
+    run = train_here(job, tmp_path / "run")
+    export_trained(RunFolder(run.path))
+    places = published_models(run.path)
+    assert set(places) == {"", "transformers-4"}
+    refused = [f.message for f in check_import(places["transformers-4"], "us-east-1") if f.refused]
+    assert refused == []
+    weights = [AutoModelForCausalLM.from_pretrained(places["transformers-4"], dtype=torch.float32)]
+    if adapter is None:
+        weights.append(AutoModelForCausalLM.from_pretrained(run.path / "model"))
+        assert torch.equal(*map(_logits, weights))
+    else:
+        _assert_merged(
+            places["transformers-4"], run.path / "model", Path(document["model"]["source"])
+        )
+    RunFolder(run.path).set_state("finished")
+    folders = read_run_model(run.path).folders
+    assert folders["transformers-4"] == places["transformers-4"]
+
+
+def test_a_model_without_that_form_is_refused_before_it_is_trained(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    gemma = make_tiny_model(tmp_path / "gemma", "gemma")
+    job = changed(document, export_formats=["transformers-4"], model={"source": str(gemma)})
+    with pytest.raises(ModelError, match="'gemma' were not compared with Transformers 4"):
+        train_here(job, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("**/metrics.jsonl"))
+
+
 @pytest.mark.slow
 def test_the_last_stage_is_merged_by_the_command(
     document: dict[str, Any], tiny_model: Path, tmp_path: Path
@@ -96,6 +134,14 @@ def test_the_last_stage_is_merged_by_the_command(
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
+        (
+            {
+                "export": None,
+                "export_formats": ["transformers-4"],
+                "adapter": {"kind": "prompt_tuning", "num_virtual_tokens": 4},
+            },
+            "export_formats.*cannot be merged",
+        ),
         ({"adapter": None}, "without one, the trained model is published"),
         ({"adapter": {"kind": "prompt_tuning", "num_virtual_tokens": 4}}, "cannot be merged"),
     ],
@@ -117,6 +163,8 @@ def test_the_export_is_not_part_of_a_runs_identity(
 
     plain, merged = (parse_job(d, "job") for d in (document, changed(document, export="merged")))
     assert differences(plain, merged) == []
+    formats = changed(document, export_formats=["transformers-4"])
+    assert differences(plain, parse_job(formats, "job")) == []
     disk = make_plan(merged).disk_gib
     assert disk["merged model"] > 0
     assert make_plan(plain).disk_gib["total"] == pytest.approx(disk["total"] - disk["merged model"])

@@ -246,6 +246,8 @@ def _own_keys(job: Job, adapter: AdapterSection) -> Iterator[Problem]:
 
 
 def _export(job: Job) -> Iterator[Problem]:
+    if job.export_formats:
+        yield from _export_formats(job)
     if job.export is None:
         return
     if job.adapter is None or not job.method.trains:
@@ -261,4 +263,20 @@ def _export(job: Job) -> Iterator[Problem]:
             f"{job.adapter.kind} cannot be merged into the weights of its base",
             job.export,
             "Set export: adapter",
+        )
+
+
+def _export_formats(job: Job) -> Iterator[Problem]:
+    """Yield the reasons why a run has no model that could be written in other formats."""
+    formats = ", ".join(job.export_formats)
+    if not job.method.trains:
+        yield Problem("export_formats", "is for a run that trains a model", formats, "Leave it out")
+    elif job.method.head != "language":
+        yield Problem("export_formats", "is for models that generate text", formats, "Leave it out")
+    elif job.adapter is not None and not job.adapter.mergeable:
+        yield Problem(
+            "export_formats",
+            f"{job.adapter.kind} cannot be merged into the weights of its base",
+            formats,
+            "Leave it out",
         )

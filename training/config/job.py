@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -56,6 +56,11 @@ def _describe_input(schema: dict[str, Any]) -> None:
     }
 
 
+ExportFormatName = Literal["transformers-4"]
+EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormatName)
+"""Formats that a run can write at its end, in addition to its model."""
+
+
 class Job(ConfigSection):
     """One run, from a model and data to a trained model."""
 
@@ -71,6 +76,9 @@ class Job(ConfigSection):
     export: Literal["merged", "adapter", "both"] | None = None
     """Model that is published after training with an adapter: `merged` into its base, the `adapter`
     alone (the default), or `both`. A target uploads it; see docs/export.md."""
+    export_formats: tuple[ExportFormatName, ...] = ()
+    """Further forms of the model that are written, verified and published at the end:
+    `transformers-4` is what Amazon Bedrock imports."""
     save_dtype: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     """Precision of the saved weights of a model that is trained in full; `auto` is that of the
     base's files. If not set, that of the training: fp32, or under DeepSpeed that of the job."""

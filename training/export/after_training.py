@@ -1,8 +1,9 @@
-"""Export at the end of a run, for a job with `export: merged` or `both`."""
+"""Export at the end of a run, for a job with `export: merged` or `both`, or `export_formats`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from training.config import Job
 from training.console import say
@@ -11,18 +12,28 @@ from training.run_folder import RunFolder, write_whole
 
 
 def export_trained(folder: RunFolder) -> None:
-    """Merge the trained adapter into its base, in the run's `export/`, and verify the result.
+    """Write what a job exports at its end into the run's `export/`, and verify it.
 
     Raises:
-        ModelError: The adapter cannot be merged.
-        GuardError: The export differs from the trained model.
+        ModelError: The adapter cannot be merged, or the model has no such form.
+        GuardError: An export differs from the trained model.
     """
-    assert isinstance(folder.job, Job), "stages are exported one by one"
-    say("merging the adapter into its base")
-    result = FORMATS["safetensors"].write(folder.model, folder.merged)
-    say(f"verified: {result}")
+    job = folder.job
+    assert isinstance(job, Job), "stages are exported one by one"
     # A target uploads these folders; the key is the place in the upload, empty for its root.
-    places = {"": str(folder.merged.relative_to(folder.path))}
-    if folder.job.export == "both":
+    places = {"": folder.model.name}
+    if job.export in ("merged", "both"):
+        say("merging the adapter into its base")
+        places[""] = _write(folder, "safetensors", folder.merged)
+    if job.export == "both":
         places["adapter"] = folder.model.name
+    for name in job.export_formats:
+        say(f"writing the model as {name}")
+        places[name] = _write(folder, name, folder.path / "export" / name)
     write_whole(folder.path / "export.json", json.dumps(places) + "\n")
+
+
+def _write(folder: RunFolder, name: str, target: Path) -> str:
+    """Write the model of a run in a format, and return where, relative to the run folder."""
+    say(f"verified: {FORMATS[name].write(folder.model, target)}")
+    return str(target.relative_to(folder.path))

@@ -16,6 +16,8 @@ from training.export.model_card import model_card
 from training.export.rehearsal import rehearse_save
 from training.export.save import ServingSettings, save_model
 from training.export.save_dtype import NAMES, round_weights, target_dtype
+from training.export.transformers_4 import FORMAT as TRANSFORMERS_4
+from training.export.transformers_4 import legacy_config
 from training.run_folder import RunFolder
 from training.trainer.distributed import ControlPlane
 
@@ -56,10 +58,13 @@ class ModelSaver:
             This writer, which then knows the precision of the saved weights.
 
         Raises:
-            ModelError: The settings or the tokenizer cannot be saved.
+            ModelError: The settings or the tokenizer cannot be saved, or the model cannot be
+                written in a format of `export_formats`.
             RunError: The folder cannot be written, or the disk is too small.
         """
         self.dtype = self._dtype_for(model)
+        if TRANSFORMERS_4 in self.job.export_formats:
+            legacy_config(model.config.to_dict())  # raises for a model that has no such form
         rehearse_save(
             model,
             self.tokenizer,
