@@ -96,7 +96,7 @@ export-suite: $(VENV)/.train  ## write a suite for another tool: make export-sui
 compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=… PROMPTS=prompts.jsonl JUDGE=judge.yaml [OUT=…]
 	@$(TEMPER) compare $(A) $(B) --prompts "$(PROMPTS)" --judge "$(JUDGE)" $(if $(OUT),--out $(OUT)) $(ARGS)
 
-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers|llama.cpp] [ARGS="--max-running 32"]
+serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers|llama.cpp|vllm] [ARGS="--max-running 32"]
 	@$(if $(MODEL),$(TEMPER) serve $(MODEL) $(foreach adapter,$(ADAPTERS),--adapter $(adapter)) $(if $(PORT),--port $(PORT)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS),echo 'make serve needs MODEL=…' >&2; exit 2)
 
 chat: $(VENV)/.train $(VENV)/.llama-cpp  ## chat with a model in the terminal, or with two: make chat MODEL=… [AGAINST=…] [ARGS="--system 'Answer briefly.' --seed 1"]
@@ -194,24 +194,24 @@ cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its admin
 cluster-software: $(VENV)/.launch  ## import the image, or build the environment, on a HyperPod Slurm cluster: make cluster-software ENV=dev [IMAGE=…]
 	@$(TEMPER) cluster-software --env $(ENV) $(if $(IMAGE),--image $(IMAGE))
 
-rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…]
-	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
+rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…] [DEPLOY=1]
+	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)
 
 # --- container images ---------------------------------------------------------------------------
-# KIND is gpu, neuron or prepare. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
+# KIND is gpu, neuron, prepare, serve or serve-gpu. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
 
 KIND ?= gpu
 
 .PHONY: image publish-image approve-image image-test lock-images
 
-image:  ## build a container image: make image KIND=gpu|neuron|prepare [BASE_IMAGE=…]
+image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" bash containers/build.sh
 
-publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare ENV=dev [VERSION=…] [LOCAL=1]
+publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=dev [VERSION=…] [LOCAL=1]
 	@$(TEMPER) publish-image $(KIND) --env $(ENV) $(if $(VERSION),--version $(VERSION)) $(if $(LOCAL),--local)
 
-approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare ENV=prod [DIGEST=sha256:…]
+approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=prod [DIGEST=sha256:…]
 	@$(TEMPER) approve-image $(KIND) $(DIGEST) --env $(ENV)
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)

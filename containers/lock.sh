@@ -25,6 +25,8 @@ sed -n '/^deepspeed==/,/[^\\]$/p' "$work/deepspeed.txt" >containers/gpu/deepspee
 printf 'torch ; python_version < "3"\ndeepspeed ; python_version < "3"\nbitsandbytes ; python_version < "3"\n' \
   >"$work/neuron"
 compile containers/neuron/requirements.txt pyproject.toml "$work/build.in" --extra train --extra account --override "$work/neuron"
+compile containers/serve/requirements.txt pyproject.toml "$work/build.in" --extra train --extra serve --extra llama-cpp \
+  --override "$work/neuron"
 # The base of the image `prepare` has Python alone.
 compile containers/prepare/requirements.txt pyproject.toml "$work/build.in" --extra prepare
 printf 'uv\ncyclonedx-bom\n' >"$work/tools.in"

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from emulator.environment import emulated_environment
+from emulator.hosting_scenario import DeploymentScenario
 from emulator.instance import ContainerRuntime, NamespaceRuntime, OciRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.scenario import Scenario, ScenarioResult
@@ -23,7 +24,13 @@ documentation does not describe."""
 
 
 def rehearse_job(
-    job: Path, pairs: str = "", *, env: str = "dev", image: str = "", keep: bool = False
+    job: Path,
+    pairs: str = "",
+    *,
+    env: str = "dev",
+    image: str = "",
+    keep: bool = False,
+    deploy: bool = False,
 ) -> None:
     """Deploy the platform to an emulated account and run a job through it.
 
@@ -33,6 +40,7 @@ def rehearse_job(
         env: A file of `environments/`.
         image: Run this container image instead of this checkout.
         keep: Keep logs and folders.
+        deploy: Also deploy the trained model to an endpoint, swap it, and remove it.
 
     Raises:
         TemperError: The job is invalid, or a step of the rehearsal failed.
@@ -49,6 +57,10 @@ def rehearse_job(
             for kind in ("gpu", "neuron"):
                 environment.promote_image(kind)
             result = Scenario(environment, job, overrides, say).run()
+            if deploy:
+                folder = environment.runs / result.run
+                served = DeploymentScenario(environment, folder, say).run()
+                result.seconds |= served.seconds
     finally:
         if keep:
             say(f"everything is in {work}")

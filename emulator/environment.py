@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emulator.bedrock_api import BedrockEmulator
+from emulator.clock import SystemClock
+from emulator.hosting.context import HostingTimings
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.log_sink import LOG_GROUP
@@ -114,6 +117,7 @@ def emulated_environment(
     runtime: ContainerRuntime,
     timings: ServiceTimings,
     environments: Path | None = None,
+    hosting_speed: float = 20.0,
 ) -> Iterator[EmulatedEnvironment]:
     """Deploy an environment of the platform to an emulated account, and start the service.
 
@@ -123,6 +127,7 @@ def emulated_environment(
         runtime: Runs the containers.
         timings: Delays and periods of the emulated service.
         environments: Folder of the environment's file; the repository's by default.
+        hosting_speed: How much faster than this machine's clock the hosting's waits pass.
     """
     environment = read_environment(name, environments or ROOT / "environments")
     with moto_server(work / "moto.log") as port:
@@ -134,12 +139,25 @@ def emulated_environment(
         cdk("deploy", [*DEPLOY, *stacks, *app], variables, work)
         endpoint = f"http://localhost:{port}"
         disks = work / "disks"
-        service = SageMakerEmulator(endpoint, environment.region, disks, runtime, timings)
-        with EmulatorServer(service) as server:
+        clock = SystemClock(hosting_speed)
+        service = SageMakerEmulator(
+            endpoint,
+            environment.region,
+            disks,
+            runtime,
+            timings,
+            clock,
+            HostingTimings(ping_s=0.5),
+        )
+        bedrock = BedrockEmulator(environment.region, service.client, clock, work / "bedrock")
+        with EmulatorServer(service, bedrock.services) as server:
             client_variables = {
                 **credentials(port, environment.region),
                 **server.variables(),
                 "AWS_CONFIG_FILE": os.devnull,
                 "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             }
-            yield EmulatedEnvironment(environment, service, client_variables, work)
+            try:
+                yield EmulatedEnvironment(environment, service, client_variables, work)
+            finally:
+                bedrock.close()

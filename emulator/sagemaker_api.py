@@ -8,6 +8,7 @@ objects that a request names must exist in the emulated account.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -273,10 +274,11 @@ class EmulatorServer(AwsServer):
 
     Args:
         emulator: The services.
+        others: Further services of the same account.
     """
 
-    def __init__(self, emulator: SageMakerEmulator):
-        super().__init__(emulator.services, emulator.account)
+    def __init__(self, emulator: SageMakerEmulator, others: Sequence[AwsService] = ()):
+        super().__init__((*emulator.services, *others), emulator.account)
         self._emulator = emulator
 
     def __exit__(self, *error: object) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from training.errors import TemperError
 
-ENGINES = ("auto", "transformers", "llama.cpp")
+ENGINES = ("auto", "transformers", "llama.cpp", "vllm")
 _LOCAL = "localhost"
 
 
@@ -36,6 +36,7 @@ class ServeOptions:
         max_waiting: Most requests that wait.
         max_context: Longest prompt and answer together; None for what the model allows.
         timeout: Seconds after which a request ends in an error.
+        max_lora_rank: Highest rank of adapters that vLLM loads later; None if none are.
     """
 
     model: str
@@ -50,6 +51,7 @@ class ServeOptions:
     max_waiting: int = 256
     max_context: int | None = None
     timeout: float = 600.0
+    max_lora_rank: int | None = None
 
 
 def run_server(options: ServeOptions) -> int:
@@ -60,9 +62,15 @@ def run_server(options: ServeOptions) -> int:
         ModelError: The model cannot be loaded.
     """
     adapters = check_options(options)
-    from serving.http.server import bind, serve
+    from serving.http.listener import bind
 
     listener = bind(options.host, options.port)
+    if options.engine == "vllm":
+        from serving.vllm.command_line import serve_with_vllm
+
+        return serve_with_vllm(options, adapters, listener)
+    from serving.http.server import serve
+
     sys.stderr.write(f"loading {options.model} …\n")
     from serving.load import load_served_model
     from training.quiet import quiet
@@ -86,6 +94,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         ("--max-running", options.max_running, 1),
         ("--max-waiting", options.max_waiting, 0),
         ("--max-context", options.max_context, 2),
+        ("--max-lora-rank", options.max_lora_rank, 1),
     )
     problems += [
         f"{name} {value}: at least {least}"

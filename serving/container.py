@@ -28,6 +28,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "MAX_WAITING": ("max_waiting", int),
     "MAX_CONTEXT": ("max_context", int),
     "TIMEOUT": ("timeout", float),
+    "MAX_LORA_RANK": ("max_lora_rank", int),
 }
 _ADAPTERS = "ADAPTERS"
 

@@ -64,9 +64,8 @@ class ServingStack(TemperStack):
             roles=[self.role],
             statements=interface_statements(self.names, network.subnets, group),
         )
-        schedules = scheduler.CfnScheduleGroup(
-            self, "Schedules", name=f"{self.names.prefix}-deployments"
-        )
+        self._schedules = f"{self.names.prefix}-deployments"
+        schedules = scheduler.CfnScheduleGroup(self, "Schedules", name=self._schedules)
         removal = self._add_removal(schedules)
         self.handler = removal.handler
         self._let_deployers_schedule(removal)
@@ -77,7 +76,7 @@ class ServingStack(TemperStack):
             {
                 "serving/security-group": self.group,
                 "serving/undeploy-function": removal.handler.function.function_arn,
-                "serving/schedule-group": schedules.ref,
+                "serving/schedule-group": self._schedules,
                 "serving/schedule-role": removal.caller.role_arn,
                 **({"serving/allowed-instance-types": allowed} if allowed else {}),
             },
@@ -104,7 +103,6 @@ class ServingStack(TemperStack):
 
     def _let_deployers_schedule(self, removal: ScheduledRemoval) -> None:
         """Let deployers schedule the function at the end of a deployment, to the minute."""
-        group = f"{self.names.prefix}-deployments"
         iam.ManagedPolicy(
             self,
             "DeployerFences",
@@ -118,7 +116,7 @@ class ServingStack(TemperStack):
                         "scheduler:GetSchedule",
                         "scheduler:UpdateSchedule",
                     ],
-                    [self.names.arn("scheduler", f"schedule/{group}/*")],
+                    [self.names.arn("scheduler", f"schedule/{self._schedules}/*")],
                 ),
                 allow(
                     "PassScheduleRole",

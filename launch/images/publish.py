@@ -19,7 +19,7 @@ from launch.images.registry import EcrRepository, RegistryImage
 from launch.images.source import ImageSource, read_source
 from training.console import say
 
-KINDS = ("gpu", "neuron", "prepare")
+KINDS = ("gpu", "neuron", "prepare", "serve", "serve-gpu")
 ROOT = Path(__file__).parents[2]
 SOURCE_KEY = "source/temper.zip"
 
@@ -223,7 +223,7 @@ def publish_image(kind: str, *, env: str, version: str = "", local: bool = False
     """Build the image of the current commit, and wait until jobs use it.
 
     Args:
-        kind: `gpu`, `neuron` or `prepare`.
+        kind: one of `KINDS`.
         env: A file of `environments/`.
         version: Version of the image; that of the project if empty.
         local: Build on this machine instead of in CodeBuild.
@@ -236,7 +236,7 @@ def approve_image(kind: str, tag_or_digest: str, *, env: str) -> None:
     """Approve an image for the jobs of an environment.
 
     Args:
-        kind: `gpu`, `neuron` or `prepare`.
+        kind: one of `KINDS`.
         tag_or_digest: The image; the newest if empty.
         env: A file of `environments/`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from planning.hf_config import NamedShape, shape_named
@@ -19,6 +20,7 @@ def print_serving_plan(
     model: str,
     workload: ServingWorkload,
     *,
+    context_given: bool = True,
     dtype: str | None = None,
     region: str | None = None,
     import_units: int | None = None,
@@ -28,6 +30,7 @@ def print_serving_plan(
     Args:
         model: Run, folder, S3 address or Hub id.
         workload: Requests and limits.
+        context_given: Whether the user named the longest request; else it fits the model.
         dtype: Dtype of the weights; all that a device supports if None.
         region: Region of prices.
         import_units: Custom Model Units, to compare with Bedrock's import.
@@ -38,10 +41,10 @@ def print_serving_plan(
     Raises:
         JobError: Options exclude each other, or the model has no `config.json` to read.
     """
-    if problems := list(_problems(workload, dtype)):
-        raise JobError("temper plan-serving", problems)
     shape = shape_named(NamedShape(_model_folder(model), None, "temper plan-serving", "MODEL"))
-    if problems := list(_context_problems(shape, workload)):
+    if not context_given:
+        workload = replace(workload, context=min(workload.context, shape.context))
+    if problems := [*_problems(workload, dtype), *_context_problems(shape, workload)]:
         raise JobError("temper plan-serving", problems)
     dtypes: Sequence[WeightDtype] = [known for known in DTYPES if dtype in (None, known)]
     options = serving_options(shape, workload, dtypes, region)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 WeightDtype = Literal["bf16", "fp8"]
+DEFAULT_CONTEXT = 4096
+"""Tokens of the longest request if the user names none; less if the model's context is shorter."""
 
 
 @dataclass(frozen=True)

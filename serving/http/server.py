@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from serving.command import ServeError, ServeOptions
+from serving.command import ServeOptions
 from serving.http.answers import AnswerService, RequestLimits
 from serving.http.app import build_app
 from serving.http.metrics import ServingMetrics
@@ -15,26 +15,6 @@ from serving.model import ServedModel
 
 _BACKLOG = 2048
 _GRACE_SECONDS = 5
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens, before a model is loaded for it.
-
-    Raises:
-        ServeError: The address cannot be used.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ServeError(
-            f"{host}:{port} cannot be used: {error.strerror or error}. Name another with --port, "
-            f"or --port 0 for a free one"
-        ) from None
-    return listener
 
 
 def build_service(served: ServedModel, options: ServeOptions) -> AnswerService:

@@ -158,6 +158,7 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "sagemaker:ListInferenceComponents",
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListModels",
+                "sagemaker:ListTransformJobs",
                 "servicequotas:GetServiceQuota",
                 "servicequotas:ListServiceQuotas",
             ],
@@ -170,6 +171,8 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
         ),
         *read_bucket(context, "models", REGISTERED_MODELS),
         read_key(context.models, "Models"),
+        # Without it, S3 answers that a missing object is forbidden.
+        allow("ListRuns", ["s3:ListBucket"], [names.bucket_arn("runs")]),
         # Inputs and outputs of asynchronous and batch inference.
         allow("ServingFiles", ["s3:GetObject", "s3:PutObject"], [files]),
         use_key(context.data, "Data"),

@@ -8,7 +8,9 @@ import typer
 
 from temper.cli.options import EnvironmentOption
 
-_Kind = Annotated[str, typer.Argument(metavar="KIND", help="gpu, neuron or prepare.")]
+_Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="gpu, neuron, prepare, serve or serve-gpu.")
+]
 
 
 def register(app: typer.Typer) -> None:

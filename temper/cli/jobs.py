@@ -110,7 +110,9 @@ def _plan_serving(
     ],
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an average prompt.")] = 1000,
     answer_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an average answer.")] = 250,
-    context: Annotated[int, typer.Option(min=2, help="Tokens of the longest request.")] = 4096,
+    context: Annotated[
+        int | None, typer.Option(min=2, help="Tokens of the longest request; 4096 if they fit.")
+    ] = None,
     sequences: Annotated[int, typer.Option(min=1, help="Requests decoded together.")] = 256,
     requests_per_second: Annotated[
         float | None, typer.Option(min=0.001, help="Requests at the busiest time.")
@@ -134,21 +136,26 @@ def _plan_serving(
     from launch.aws.read_object import read_object, read_registry
     from planning.hf_config import read_registry_with, read_s3_with
     from planning.serving.command import print_serving_plan
-    from planning.serving.workload import ServingWorkload
+    from planning.serving.workload import DEFAULT_CONTEXT, ServingWorkload
 
     read_s3_with(read_object)
     read_registry_with(read_registry)
     workload = ServingWorkload(
         prompt_tokens,
         answer_tokens,
-        context,
+        context or DEFAULT_CONTEXT,
         sequences,
         None if max_ttft_ms is None else max_ttft_ms / 1000,
         None if max_token_ms is None else max_token_ms / 1000,
         requests_per_second,
     )
     return print_serving_plan(
-        model, workload, dtype=dtype, region=region, import_units=import_units
+        model,
+        workload,
+        context_given=context is not None,
+        dtype=dtype,
+        region=region,
+        import_units=import_units,
     )
 
 
@@ -158,6 +165,9 @@ def _rehearse(
     env: EnvironmentOption = "dev",
     image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Also deploy, swap and remove the trained model.")
+    ] = False,
 ) -> int:
     """Run a job in an emulated SageMaker account.
 
@@ -165,7 +175,7 @@ def _rehearse(
     """
     from emulator.command import rehearse_job
 
-    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep)
+    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep, deploy=deploy)
     return 0
 
 

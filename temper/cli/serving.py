@@ -32,7 +32,7 @@ def _serve(
         typer.Option(metavar="NAME=FOLDER", help="A further adapter of MODEL; may be repeated."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in requests.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, transformers or llama.cpp.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, transformers, llama.cpp or vllm.")] = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
     api_key: Annotated[

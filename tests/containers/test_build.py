@@ -57,7 +57,7 @@ def build_of(found: list[list[str]]) -> list[str]:
     return build
 
 
-@pytest.mark.parametrize("kind", ["gpu", "neuron", "prepare"])
+@pytest.mark.parametrize("kind", ["gpu", "neuron", "prepare", "serve", "serve-gpu"])
 def test_codebuild_matches_make_image(kind: str, engine: dict[str, str]) -> None:
     from stacks.constructs.image_build import BUILD
 
@@ -114,7 +114,7 @@ def test_public_registry_replacement(engine: dict[str, str]) -> None:
 def test_unknown_kind(engine: dict[str, str]) -> None:
     done = sh("make --silent image KIND=tpu", engine)
     assert done.returncode != 0
-    assert "no such KIND: tpu (gpu, neuron or prepare)" in done.stderr
+    assert "no such KIND: tpu (gpu, neuron, prepare, serve or serve-gpu)" in done.stderr
 
 
 def test_dockerfiles_and_scripts_pass_linters() -> None:
@@ -170,7 +170,7 @@ def test_context_of_an_image_holds_every_package_that_its_code_imports() -> None
     allowed = [
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     ]
-    for kind in ("gpu", "neuron", "prepare"):
+    for kind in ("gpu", "neuron", "prepare", "serve"):
         text = (ROOT / f"containers/{kind}/Dockerfile").read_text()
         sources = [
             source

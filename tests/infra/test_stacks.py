@@ -441,6 +441,9 @@ def test_nodes_wait_until_the_chart_is_there(tmp_path: Path) -> None:
 def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: Assembly) -> None:
     """A composite alarm that is in ALARM would hide each later fault of its area."""
     direct = {"monitor-silent", "handler-errors", "undelivered-messages"}
+    # Those of a deployment name it, and page without a function; the last starts a copy instead.
+    direct |= {f"assistant-{kind}" for kind in ("errors", "latency")}
+    direct |= {f"drafts-{kind}" for kind in ("errors", "latency", "capacity", "wake")}
     for resource in everything.of_type("AWS::CloudWatch::Alarm"):
         alarm = resource["Properties"]
         name = alarm["AlarmName"].removeprefix("temper-all-")
@@ -494,21 +497,24 @@ def test_the_deployment_says_who_must_confirm(dev: Assembly) -> None:
 
 
 def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> None:
-    assert len(everything.tags) == 8
-    for tags in everything.tags.values():
-        assert tags == {
+    assert len(everything.tags) == 11
+    for stack, tags in everything.tags.items():
+        common = {key: value for key, value in tags.items() if not key.startswith("temper:")}
+        assert common == {
             "Owner": "platform-team@example.com",
             "Environment": "everything",
             "CostCentre": "tests",
             "Project": "temper",
         }
+        assert (len(tags) > len(common)) == ("-serving-" in stack), stack
 
 
 def test_the_budget_tells_of_actual_and_forecast_cost_and_stops_at_the_last_step(
     everything: Assembly,
 ) -> None:
     steps: dict[str, list[int]] = {}
-    for budget in everything.of_type("AWS::Budgets::Budget"):
+    budgets = everything.templates["monitoring"]["Resources"].values()
+    for budget in [each for each in budgets if each["Type"] == "AWS::Budgets::Budget"]:
         for each in budget["Properties"]["NotificationsWithSubscribers"]:
             notification = each["Notification"]
             steps.setdefault(notification["NotificationType"], []).append(notification["Threshold"])

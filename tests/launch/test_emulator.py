@@ -1,4 +1,4 @@
-"""Rehearsal of a job: deploy, submit, interrupt three times, finish, fetch."""
+"""Rehearsal of a job and its model: train through three interruptions, deploy, roll back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from emulator.environment import emulated_environment
+from emulator.hosting_scenario import DeploymentScenario
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.moto_account import CDK
@@ -41,12 +42,16 @@ def test_interrupted_job_gives_the_same_model(
         with capsys.disabled():
             result = Scenario(environment, path, (), print).run()
         fetched = environment.runs / result.run
+        with capsys.disabled():
+            served = DeploymentScenario(environment, fetched, print).run()
     # An interruption comes with notice; a machine failure loses what S3 did not have yet.
     assert result.repeated_steps["interrupted"] <= EVERY
     assert result.checkpoint_step > 0
     assert result.resumed_at["lost"].step > result.checkpoint_step
     assert result.repeated_steps["stopped"] <= EVERY
     assert (fetched / "report.html").exists()
+    assert served.configs["deployed"] != served.configs["swapped"] == served.configs["rolled back"]
+    assert len(set(served.answers.values())) == 1, "all versions have the same weights"
     whole = train_here(job, tmp_path / "whole")
     mine, other = read_weights(fetched / "model"), whole.weights
     assert mine.keys() == other.keys()

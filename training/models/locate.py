@@ -25,7 +25,7 @@ def explain_missing(what: str, source: str, error: Exception) -> str:
             f"Set model.attention: eager"
         )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first_line = lines[0] if lines else repr(error)
+    first_line = lines[0].rstrip(".,") if lines else repr(error)
     if first_line.endswith(":") and len(lines) > 1:
         # torch names the tensors that do not fit in the lines that follow.
         first_line = f"{first_line} {lines[1]}"
@@ -35,9 +35,11 @@ def explain_missing(what: str, source: str, error: Exception) -> str:
             f"spelling, the network and HF_TOKEN, or name a folder"
         )
     if not path.exists():
-        return f"the {what} folder {source} does not exist. Name another in model.source"
+        return f"the {what} folder {source} does not exist. Check the path"
     if not path.is_dir():
         return f"{source} is a file; a {what} is a folder with config.json and weights"
+    if "tokenizer" not in what and not (path / "config.json").exists():
+        first_line = "it has no config.json"
     entries = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
     return f"the {what} in {source} could not be read: {first_line}. The folder has: {entries}"
 

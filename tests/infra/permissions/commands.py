@@ -10,6 +10,7 @@ of the platform, whose permissions are simulated; the other users have permissio
 
 from typing import Any
 
+import tests.infra.permissions.serving_cases as serving
 from tests.infra.permissions.cases import (
     APPROVED,
     BUILD_VARIABLES,
@@ -56,8 +57,8 @@ ALARMS = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:*"
 LIFT = {"iam:PolicyARN": "arn:aws:iam::111122223333:policy/temper-all-stop-new-jobs"}
 KEYS = tuple(f"{{key:{domain}}}" for domain in ("data", "models", "logs", "messages"))
 ENGINEER, ON_CALL, APPROVER = "Engineer", "OnCall", "ImageApprover"
-MODEL_APPROVER = "ModelApprover"
-ROLES = (ENGINEER, ON_CALL, APPROVER, MODEL_APPROVER)
+MODEL_APPROVER, MODEL_DEPLOYER = "ModelApprover", "ModelDeployer"
+ROLES = (ENGINEER, ON_CALL, APPROVER, MODEL_APPROVER, MODEL_DEPLOYER)
 
 _PARAMETERS: Call = ("ssm:GetParametersByPath", SSM + "temper-all", {})
 _DESCRIBE: Call = ("sagemaker:DescribeTrainingJob", OUR_JOB, {})
@@ -120,6 +121,83 @@ _CHANGE_STAGE: tuple[Call, ...] = (
     ("s3:GetObject", MODEL_FILE, {}),
     ("kms:Decrypt", "{key:models}", {}),
     ("sagemaker:UpdateModelPackage", _PACKAGE, APPROVED),
+)
+
+_ENDPOINT_ALARM = ALARMS.removesuffix("*") + "temper-all-chat-errors"
+_END = serving.SCHEDULES + "schedule/temper-all-deployments/temper-all-chat-end"
+_TARGET = serving.SCALING + "scalable-target/0a1b"
+_JOB = SM + "transform-job/temper-all-chat-0123456789"
+# Commands of deployments, for endpoints, components and batches.
+_SEE_DEPLOYMENTS: tuple[Call, ...] = (
+    ("sagemaker:ListEndpoints", "*", {}),
+    ("sagemaker:ListInferenceComponents", "*", {}),
+    ("sagemaker:ListTransformJobs", "*", {}),
+    ("sagemaker:DescribeEndpoint", serving.ENDPOINT, {}),
+    ("sagemaker:DescribeEndpointConfig", serving.CONFIG, {}),
+    ("sagemaker:DescribeInferenceComponent", serving.COMPONENT, {}),
+    ("sagemaker:DescribeModel", serving.MODEL, {}),
+    ("sagemaker:DescribeTransformJob", _JOB, {}),
+    ("sagemaker:ListTags", serving.ENDPOINT, {}),
+    ("sagemaker:ListTags", serving.COMPONENT, {}),
+    ("bedrock:ListImportedModels", "*", {}),
+    ("bedrock:ListProvisionedModelThroughputs", "*", {}),
+)
+_MAKE_VERSION: tuple[Call, ...] = (
+    *_REGISTRY,
+    *_SEE_DEPLOYMENTS,
+    ("s3:ListBucket", "{models}", {}),
+    ("s3:GetObject", serving.MODEL_FILE, {}),
+    ("kms:Decrypt", "{key:models}", {}),
+    ("servicequotas:ListServiceQuotas", "*", {}),
+    ("sagemaker:CreateModel", serving.MODEL, serving.ISOLATED),
+    ("sagemaker:CreateEndpointConfig", serving.CONFIG, serving.ON_G5),
+    ("sagemaker:AddTags", serving.MODEL, {"sagemaker:TaggingAction": "CreateModel"}),
+    ("iam:PassRole", ROLE + "{role:Serving}", TO_SAGEMAKER),
+    ("cloudwatch:DescribeAlarms", "*", {}),
+    ("cloudwatch:PutMetricAlarm", _ENDPOINT_ALARM, {}),
+    # Archives of adapters, and requests of asynchronous endpoints.
+    ("s3:ListBucket", "{runs}", {}),
+    ("s3:PutObject", "{runs}/serving/chat/adapters/a@1.0.0-0123.tar.gz", {}),
+    ("s3:GetObject", "{runs}/serving/chat/answers/a.out", {}),
+    ("kms:GenerateDataKey", "{key:data}", {}),
+    ("sagemaker:InvokeEndpoint", serving.ENDPOINT, {}),
+    ("sagemaker:InvokeEndpointAsync", serving.ENDPOINT, {}),
+    ("application-autoscaling:DescribeScalableTargets", "*", {}),
+)
+_DEPLOY: tuple[Call, ...] = (
+    *_MAKE_VERSION,
+    ("sagemaker:CreateEndpoint", serving.ENDPOINT, serving.DEPLOYED),
+    ("sagemaker:AddTags", serving.ENDPOINT, {"sagemaker:TaggingAction": "CreateEndpoint"}),
+    ("sagemaker:CreateInferenceComponent", serving.COMPONENT, serving.NAMED),
+    ("sagemaker:CreateTransformJob", _JOB, {**serving.DEPLOYED, **serving.ON_G5}),
+    ("application-autoscaling:RegisterScalableTarget", _TARGET, serving.OF_SAGEMAKER),
+    ("application-autoscaling:PutScalingPolicy", _TARGET, serving.OF_SAGEMAKER),
+    ("scheduler:CreateSchedule", _END, {}),
+    ("scheduler:DeleteSchedule", _END, {}),
+    ("iam:PassRole", ROLE + "{role:RemovalCaller}", serving.TO_SCHEDULER),
+)
+_SWAP: tuple[Call, ...] = (
+    *_MAKE_VERSION,
+    ("sagemaker:UpdateEndpoint", serving.ENDPOINT, {}),
+    ("sagemaker:UpdateInferenceComponent", serving.COMPONENT, {}),
+    ("sagemaker:ListEndpointConfigs", "*", {}),
+    ("sagemaker:ListModels", "*", {}),
+    ("sagemaker:DeleteEndpointConfig", serving.CONFIG, {}),
+    ("sagemaker:DeleteModel", serving.MODEL, {}),
+)
+_UNDEPLOY: tuple[Call, ...] = (
+    _PARAMETERS,
+    *_SEE_DEPLOYMENTS,
+    ("sagemaker:DeleteEndpoint", serving.ENDPOINT, {}),
+    ("sagemaker:DeleteInferenceComponent", serving.COMPONENT, {}),
+    ("sagemaker:DeleteEndpointConfig", serving.CONFIG, {}),
+    ("sagemaker:DeleteModel", serving.MODEL, {}),
+    ("sagemaker:StopTransformJob", _JOB, {}),
+    ("application-autoscaling:DescribeScalableTargets", "*", {}),
+    ("application-autoscaling:DeregisterScalableTarget", _TARGET, serving.OF_SAGEMAKER),
+    ("cloudwatch:DescribeAlarms", "*", {}),
+    ("cloudwatch:DeleteAlarms", _ENDPOINT_ALARM, {}),
+    ("scheduler:DeleteSchedule", _END, {}),
 )
 
 _ASK_BEDROCK: tuple[Call, ...] = (
@@ -263,10 +341,10 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "push-model": (ENGINEER, _PUSH),
     "models": (ENGINEER, (*_REGISTRY, ("sagemaker:UpdateModelPackage", _PACKAGE, REJECTED))),
     "promote": (MODEL_APPROVER, _CHANGE_STAGE),
-    "deploy-model": ("administrator", ()),
-    "swap": ("administrator", ()),
-    "undeploy": ("administrator", ()),
-    "deployments": ("administrator", ()),
+    "deploy-model": (MODEL_DEPLOYER, _DEPLOY),
+    "swap": (MODEL_DEPLOYER, _SWAP),
+    "undeploy": (MODEL_DEPLOYER, _UNDEPLOY),
+    "deployments": (MODEL_DEPLOYER, (_PARAMETERS, *_SEE_DEPLOYMENTS)),
     "doctor": (
         ENGINEER,
         (

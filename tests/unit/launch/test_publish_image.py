@@ -237,7 +237,7 @@ def test_a_folder_without_git_is_explained(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused(session: AwsSession) -> None:
-    with pytest.raises(InvalidOptionError, match="write gpu, neuron or prepare"):
+    with pytest.raises(InvalidOptionError, match="write gpu, neuron, prepare, serve or serve-gpu"):
         ImagePublisher(session, "tpu")
 
 

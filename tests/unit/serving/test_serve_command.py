@@ -33,7 +33,7 @@ def test_all_wrong_options_are_named_at_once(capsys: pytest.CaptureFixture[str])
         "--adapter b=y: the name b is taken",
         "--max-running 0: at least 1",
         "--max-context 1: at least 2",
-        "--engine fast: write auto, transformers or llama.cpp",
+        "--engine fast: write auto, transformers, llama.cpp or vllm",
         "--port 99999: a port is from 0 to 65535",
         "--timeout 0: more than 0 seconds",
         "--host 0.0.0.0 can be reached from other machines, which needs a key",

@@ -166,6 +166,17 @@ def test_the_plan_says_instances_arithmetic_cost_and_break_even(
     assert "Bedrock import with 2 Custom Model Units: $6.86–9.42 for an active hour" in said
 
 
+def test_the_longest_request_fits_a_short_context(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA_8B, "max_position_embeddings": 512}))
+    options = ["--prompt-tokens", "100", "--answer-tokens", "50"]
+    assert main(["plan-serving", str(tmp_path), *options]) == 0
+    assert "0.06 GiB for the longest request" in capsys.readouterr().out
+    assert main(["plan-serving", str(tmp_path)]) == 2
+    assert "more than the longest request (got 512)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
