@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.exit_codes import STOPPED
-from search.trials import Outcome
+from search.trials import TrialOutcome
 from training.config import Job, Pipeline
 from training.run_folder import RunFolder, is_held, resolved_yaml, write_whole
 
@@ -81,7 +81,7 @@ class LocalTrial:
         """Wait until the command has ended."""
         self._process.wait()
 
-    def outcome(self, metric: str) -> Outcome | None:
+    def outcome(self, metric: str) -> TrialOutcome | None:
         """Return the result of a trial that is over; None if it was stopped and can be resumed.
 
         Args:
@@ -90,17 +90,17 @@ class LocalTrial:
         seconds = time.monotonic() - self._began
         code = self._process.returncode
         if self.stopped_early and code in (STOPPED, 0):
-            return Outcome("pruned", seconds=seconds)
+            return TrialOutcome("pruned", seconds=seconds)
         if code == STOPPED or code < 0:
             return None
         if code:
-            return Outcome("failed", message=self._message(), seconds=seconds)
+            return TrialOutcome("failed", message=self._message(), seconds=seconds)
         metrics = read_metrics(self.folder)
         if metric not in metrics:
             known = ", ".join(sorted(metrics)) or "nothing"
             message = f"the objective {metric} was not measured; the trial measured {known}"
-            return Outcome("failed", message=message, seconds=seconds)
-        return Outcome("complete", metrics[metric], metrics, seconds=seconds)
+            return TrialOutcome("failed", message=message, seconds=seconds)
+        return TrialOutcome("complete", metrics[metric], metrics, seconds=seconds)
 
     def _message(self) -> str:
         try:

@@ -15,7 +15,7 @@ from search.job_file import SearchJob
 from search.local_trial import LocalTrial
 from search.stop_signals import StopSignals
 from search.suggestions import should_stop, suggest
-from search.trials import Outcome, TrialJournal
+from search.trials import TrialOutcome, TrialJournal
 from training.errors import JobError, RunError
 
 _POLL_S = 0.5
@@ -124,7 +124,7 @@ class Search:
         try:
             job = self.search.trial_job(trial.params)
         except JobError as error:
-            self._record(trial, Outcome("failed", message=str(error.problems[0])))
+            self._record(trial, TrialOutcome("failed", message=str(error.problems[0])))
             return
         folder = self.folder / "trials" / f"{number:04d}"
         self._running[number] = LocalTrial(folder, job, self._environment)
@@ -155,7 +155,7 @@ class Search:
             outcome = replace(outcome, value=value)
         self._record(trial, outcome)
 
-    def _record(self, trial: FrozenTrial, outcome: Outcome) -> None:
+    def _record(self, trial: FrozenTrial, outcome: TrialOutcome) -> None:
         self.journal.finish(trial, outcome)
         done = self.journal.trials[trial.number]
         best = self.best

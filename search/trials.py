@@ -24,7 +24,7 @@ JOURNAL = "journal.log"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """Result of a trial.
 
     Attributes:
@@ -95,7 +95,7 @@ class TrialJournal:
         """
         self._storage.set_trial_intermediate_value(trial._trial_id, evaluation, loss)
 
-    def finish(self, trial: FrozenTrial, outcome: Outcome) -> None:
+    def finish(self, trial: FrozenTrial, outcome: TrialOutcome) -> None:
         """Record the result of a trial."""
         facts = {
             "message": outcome.message,

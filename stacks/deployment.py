@@ -23,7 +23,7 @@ from stacks.constructs.model_endpoint import (
 from stacks.policies.iam_statements import IamContext
 from stacks.serving import ServingStack
 from stacks.settings import Environment
-from stacks.settings.serving import Deployment
+from stacks.settings.serving import DeploymentSettings
 from stacks.temper_stack import TemperStack
 
 
@@ -39,7 +39,7 @@ class DeploymentStack(TemperStack):
         scope: Construct,
         *,
         environment: Environment,
-        settings: Deployment,
+        settings: DeploymentSettings,
         context: IamContext,
         serving: ServingStack,
         pages: sns.ITopic,
@@ -97,7 +97,7 @@ class DeploymentStack(TemperStack):
             if value:
                 cdk.Tags.of(self).add(key, value)
 
-    def _model(self, id: str, settings: Deployment, *, files: str | None = None) -> str:
+    def _model(self, id: str, settings: DeploymentSettings, *, files: str | None = None) -> str:
         return add_model(
             self,
             id,

@@ -11,7 +11,7 @@ from constructs import Construct
 from stacks.constructs.alarm_set import RUNBOOKS
 from stacks.constructs.model_endpoint import VARIANT
 from stacks.naming import ResourceNames
-from stacks.settings.serving import Deployment
+from stacks.settings.serving import DeploymentSettings
 
 # Fewer calls than this within a minute say nothing about a share of errors.
 FEWEST_CALLS = 5
@@ -41,7 +41,7 @@ class DeploymentAlarms(Construct):
         id: str,
         *,
         names: ResourceNames,
-        settings: Deployment,
+        settings: DeploymentSettings,
         endpoint: str,
         pages: sns.ITopic,
     ) -> None:

@@ -11,13 +11,13 @@ from constructs import Construct
 
 from stacks.constructs.alarm_set import RUNBOOKS
 from stacks.constructs.model_endpoint import VARIANT
-from stacks.settings.serving import Scaling
+from stacks.settings.serving import ScalingSettings
 
 COOLDOWN_OUT, COOLDOWN_IN = 60, 600
 
 
 def scale_variant(
-    scope: Construct, scaling: Scaling, *, endpoint: sagemaker.CfnEndpoint, name: str
+    scope: Construct, scaling: ScalingSettings, *, endpoint: sagemaker.CfnEndpoint, name: str
 ) -> None:
     """Scale the instances of a variant, if their number may change.
 
@@ -40,7 +40,11 @@ def scale_variant(
 
 
 def scale_component(
-    scope: Construct, scaling: Scaling, *, component: sagemaker.CfnInferenceComponent, name: str
+    scope: Construct,
+    scaling: ScalingSettings,
+    *,
+    component: sagemaker.CfnInferenceComponent,
+    name: str,
 ) -> None:
     """Scale the copies of a component; from zero, a call that finds none wakes the first.
 
@@ -65,7 +69,7 @@ def scale_component(
 
 
 def _target(
-    scope: Construct, scaling: Scaling, *, resource: str, dimension: str
+    scope: Construct, scaling: ScalingSettings, *, resource: str, dimension: str
 ) -> autoscaling.CfnScalableTarget:
     return autoscaling.CfnScalableTarget(
         scope,
@@ -79,7 +83,7 @@ def _target(
 
 
 def _track_calls(
-    scope: Construct, scaling: Scaling, target: autoscaling.CfnScalableTarget, metric: str
+    scope: Construct, scaling: ScalingSettings, target: autoscaling.CfnScalableTarget, metric: str
 ) -> None:
     kind = autoscaling.CfnScalingPolicy
     kind(

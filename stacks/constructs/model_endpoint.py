@@ -11,7 +11,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.policies.engineer_guardrails import has_local_disk
-from stacks.settings.serving import Deployment, Shifting
+from stacks.settings.serving import DeploymentSettings, Shifting
 
 VARIANT, SHADOW_VARIANT = "main", "shadow"
 # Loading weights from S3 and into a GPU takes longer than the default of ten minutes.
@@ -22,7 +22,7 @@ SETTINGS = "TEMPER_SERVE_"
 def add_model(
     scope: Construct,
     id: str,
-    settings: Deployment,
+    settings: DeploymentSettings,
     *,
     files: str,
     image: str,
@@ -63,7 +63,7 @@ def add_model(
 
 def add_configuration(
     scope: Construct,
-    settings: Deployment,
+    settings: DeploymentSettings,
     *,
     model: str | None,
     shadow_model: str | None,
@@ -134,7 +134,7 @@ def add_configuration(
 
 
 def _variant(
-    settings: Deployment, model: str | None
+    settings: DeploymentSettings, model: str | None
 ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
     kind = sagemaker.CfnEndpointConfig
     scaling = settings.scaling
@@ -186,7 +186,7 @@ def deployment_config(
 
 def add_component(
     scope: Construct,
-    settings: Deployment,
+    settings: DeploymentSettings,
     *,
     name: str,
     endpoint: sagemaker.CfnEndpoint,

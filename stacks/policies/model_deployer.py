@@ -13,7 +13,7 @@ from catalog.deployment_tags import DEPLOYMENT, ENDS
 from stacks.policies.engineer import REGISTERED_MODELS
 from stacks.policies.iam_statements import IamContext, allow, deny, read_bucket, read_key, use_key
 from stacks.policies.serving import IMAGE_KINDS, SERVING_FILES
-from stacks.settings.serving import ServingSettings
+from stacks.settings.serving import ServingSection
 
 KINDS = ("endpoint", "endpoint-config", "inference-component", "model", "transform-job")
 CREATE = [
@@ -260,7 +260,7 @@ def bedrock_statements(context: IamContext, *, import_role: iam.IRole) -> list[i
 
 
 def guardrail_statements(
-    context: IamContext, settings: ServingSettings
+    context: IamContext, settings: ServingSection
 ) -> list[iam.PolicyStatement]:
     """Return the denials of endpoints without tags, network isolation or the platform's keys.
 
@@ -315,7 +315,7 @@ def guardrail_statements(
     return denials
 
 
-def _instance_denials(settings: ServingSettings) -> list[iam.PolicyStatement]:
+def _instance_denials(settings: ServingSection) -> list[iam.PolicyStatement]:
     if not (allowed := list(settings.allowed_instance_types)):
         return []
     types = "sagemaker:InstanceTypes"

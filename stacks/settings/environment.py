@@ -11,7 +11,7 @@ from stacks.settings.images import ImageSettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
 from stacks.settings.security import SecuritySettings
-from stacks.settings.serving import ServingSettings
+from stacks.settings.serving import ServingSection
 from stacks.settings.storage import StorageSettings
 from stacks.settings.training import TrainingSettings
 
@@ -88,5 +88,5 @@ class Environment(SettingsSection):
     training: TrainingSettings = TrainingSettings()
     hyperpod: HyperPodSettings = HyperPodSettings()
     bedrock: BedrockSettings = BedrockSettings()
-    serving: ServingSettings = ServingSettings()
+    serving: ServingSection = ServingSection()
     monitoring: MonitoringSettings

@@ -99,7 +99,7 @@ class Shifting(SettingsSection):
     )
 
 
-class Scaling(SettingsSection):
+class ScalingSettings(SettingsSection):
     """Limits of the number of instances (variant) or copies (component)."""
 
     min: int = Field(1, ge=0, le=1000, description="0 requires `to: component`")
@@ -132,7 +132,7 @@ class Needs(SettingsSection):
     cpus: float | None = Field(None, gt=0)
 
 
-class Deployment(SettingsSection):
+class DeploymentSettings(SettingsSection):
     """Endpoint of one registered model."""
 
     name: DeploymentName
@@ -143,7 +143,7 @@ class Deployment(SettingsSection):
     image_kind: Literal["serve", "serve-gpu"] = "serve"
     instance: InstanceType
     inference_ami: str | None = None
-    scaling: Scaling = Scaling()
+    scaling: ScalingSettings = ScalingSettings()
     needs: Needs | None = None
     shifting: Shifting = Shifting()
     capture: Capture | None = None
@@ -154,7 +154,7 @@ class Deployment(SettingsSection):
     generation: int = Field(1, ge=1)
 
 
-class ServingSettings(SettingsSection):
+class ServingSection(SettingsSection):
     """Settings of the serving stack, and of one stack per deployment."""
 
     enabled: bool = Field(
@@ -170,7 +170,7 @@ class ServingSettings(SettingsSection):
     log_days: int = Field(
         90, ge=1, le=3653, description="retention of the logs of endpoints, in days"
     )
-    deployments: tuple[Deployment, ...] = Field(
+    deployments: tuple[DeploymentSettings, ...] = Field(
         (),
         description="endpoints as code, a stack each: `{name, model, files, to, image, image_kind, "
         "instance, scaling, needs, shifting, capture, shadow, variables, monthly_usd, end}`; "

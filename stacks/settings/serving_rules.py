@@ -8,7 +8,7 @@ from catalog.prices import price
 from stacks.aws_data.tables import endpoint_instances
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
-from stacks.settings.serving import LONGEST_VARIABLE, Deployment
+from stacks.settings.serving import LONGEST_VARIABLE, DeploymentSettings
 
 HOURS_PER_MONTH = 730
 VARIABLES = "TEMPER_SERVE_"
@@ -48,12 +48,12 @@ def instance_findings(environment: Environment) -> Iterator[str]:
             )
 
 
-def _instances(deployment: Deployment) -> list[str]:
+def _instances(deployment: DeploymentSettings) -> list[str]:
     shadow = deployment.shadow.instance if deployment.shadow else None
     return [deployment.instance, *([shadow] if shadow else [])]
 
 
-def _end(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _end(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     end = deployment.end
     if not (end.until or end.idle_hours or end.forever):
         yield (
@@ -64,7 +64,7 @@ def _end(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
         yield f"{key}.end: forever excludes until and idle_hours; remove one of them"
 
 
-def _image(environment: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _image(environment: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     if deployment.image_kind not in environment.images.kinds:
         yield (
             f"{key}.image_kind: images.kinds has no {deployment.image_kind!r}, so there is no "
@@ -72,7 +72,7 @@ def _image(environment: Environment, deployment: Deployment, key: str) -> Iterat
         )
 
 
-def _scaling(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _scaling(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     scaling = deployment.scaling
     if scaling.max < max(1, scaling.min):
         yield (
@@ -86,7 +86,7 @@ def _scaling(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
         )
 
 
-def _component(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _component(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     if deployment.to == "variant":
         if deployment.needs:
             yield f"{key}.needs: a variant gets whole instances; remove it, or set to: component"
@@ -107,13 +107,13 @@ def _component(_: Environment, deployment: Deployment, key: str) -> Iterator[str
         )
 
 
-def _shifting(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _shifting(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     shifting = deployment.shifting
     if shifting.how == "linear" and shifting.percent < 10:
         yield (f"{key}.shifting.percent: {shifting.percent} is not a linear step; take 10 to 50")
 
 
-def _types(environment: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _types(environment: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     allowed = environment.serving.allowed_instance_types
     for instance in _instances(deployment):
         if allowed and not any(fnmatch.fnmatch(instance, pattern) for pattern in allowed):
@@ -123,7 +123,7 @@ def _types(environment: Environment, deployment: Deployment, key: str) -> Iterat
             )
 
 
-def _variables(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _variables(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     for name, value in deployment.variables.items():
         if not name.startswith(VARIABLES):
             yield f"{key}.variables.{name}: settings of the server begin with {VARIABLES}"
@@ -136,7 +136,7 @@ def _variables(_: Environment, deployment: Deployment, key: str) -> Iterator[str
             )
 
 
-def _budget(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
+def _budget(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
     """Yield a budget that the instances that always run exceed, if the price is known."""
     known = price(deployment.instance)
     if known is None or not deployment.end.forever:
@@ -150,7 +150,7 @@ def _budget(_: Environment, deployment: Deployment, key: str) -> Iterator[str]:
         )
 
 
-Rule = Callable[[Environment, Deployment, str], Iterator[str]]
+Rule = Callable[[Environment, DeploymentSettings, str], Iterator[str]]
 RULES: tuple[Rule, ...] = (
     _end, _image, _scaling, _component, _shifting, _types, _variables, _budget,
 )  # fmt: skip

@@ -11,6 +11,7 @@ import grimp
 import pytest
 import yaml
 
+from search.job_file import load_search_job
 from tests.run_commands import ROOT
 from training.config import load_job
 from training.config.adapter_base import AdapterSection
@@ -81,9 +82,11 @@ def test_one_job_each(section: type[Any]) -> None:
 
 @pytest.mark.parametrize("path", job_files(), ids=lambda p: p.stem)
 def test_jobs_say_what_they_are_and_are_fine(path: Path) -> None:
-    load_job(path)
+    searches = path.stem == "search"
+    (load_search_job if searches else load_job)(path)
     head = path.read_text().split("\nname:")[0]
-    for word in ("Purpose:", "Data:", "Hardware:", f"Command:   make train JOB=jobs/{path.name}"):
+    command = f"Command:   make {'search' if searches else 'train'} JOB=jobs/{path.name}"
+    for word in ("Purpose:", "Data:", "Hardware:", command):
         assert word in head, f"{path.name} does not say {word}"
 
 

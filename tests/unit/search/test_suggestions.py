@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.config import SearchSettings, Value
 from search.suggestions import should_stop, suggest
-from search.trials import Outcome, TrialJournal
+from search.trials import TrialOutcome, TrialJournal
 
 SPACE = {
     "lr": {"low": 1e-5, "high": 1e-1, "log": True},
@@ -42,7 +42,7 @@ def run(folder: Path, chosen: SearchSettings, order: random.Random) -> list[dict
             current.append(journal.start(suggest(chosen, journal.trials)))
         order.shuffle(current)
         for trial in current:
-            journal.finish(trial, Outcome("complete", loss(trial.params)))
+            journal.finish(trial, TrialOutcome("complete", loss(trial.params)))
     return [trial.params for trial in journal.trials]
 
 
@@ -88,7 +88,7 @@ def test_a_hopeless_trial_is_ended_and_a_good_one_is_not(tmp_path: Path, rule: s
         trial = journal.start(suggest(chosen, journal.trials))
         for evaluation in range(1, 10):
             journal.report(trial, evaluation, 5 - 0.3 * evaluation + 0.01 * number)
-        journal.finish(trial, Outcome("complete", 2.3))
+        journal.finish(trial, TrialOutcome("complete", 2.3))
     number = journal.start(suggest(chosen, journal.trials)).number
 
     def ended(level: float) -> bool:
@@ -111,7 +111,7 @@ def test_the_journal_keeps_values_losses_and_reasons(tmp_path: Path) -> None:
     journal = TrialJournal(tmp_path, "test", settings())
     trial = journal.start({"lr": 1e-3, "width": 8, "kind": "a"}, kind="baseline")
     journal.report(trial, 1, 4.0)
-    journal.finish(trial, Outcome("failed", message="out of memory"))
+    journal.finish(trial, TrialOutcome("failed", message="out of memory"))
     (read,) = TrialJournal(tmp_path, "test", settings()).trials
     assert read.state == TrialState.FAIL and read.intermediate_values == {1: 4.0}
     assert read.user_attrs["message"] == "out of memory" and read.user_attrs["kind"] == "baseline"
