@@ -15,7 +15,7 @@ from search.job_file import SearchJob
 from search.local_trial import LocalTrial
 from search.stop_signals import StopSignals
 from search.suggestions import should_stop, suggest
-from search.trials import TrialOutcome, TrialJournal
+from search.trials import TrialJournal, TrialOutcome
 from training.errors import JobError, RunError
 
 _POLL_S = 0.5

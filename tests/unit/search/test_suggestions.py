@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.config import SearchSettings, Value
 from search.suggestions import should_stop, suggest
-from search.trials import TrialOutcome, TrialJournal
+from search.trials import TrialJournal, TrialOutcome
 
 SPACE = {
     "lr": {"low": 1e-5, "high": 1e-1, "log": True},
