@@ -338,7 +338,7 @@ WILDCARDS = (
             + r"(custom-model|custom-model-deployment|imported-model|model-import-job|"
             r"provisioned-model|model-invocation-job)/\*"
         ),
-        r"(security|bedrock)/.*",
+        r"(security|bedrock|serving)/.*",
         "Bedrock generates these ids at creation; throughput is bounded by the tag of "
         "this environment.",
     ),

@@ -114,7 +114,6 @@ def test_what_is_billed_has_the_tags_of_its_end(everything: Assembly, stack: str
             assert tags[deployment_tags.STACK] == f"temper-all-{stack}"
             assert tags[deployment_tags.DEPLOYMENT] == stack.partition("-")[2]
             assert set(tags) & set(deployment_tags.ENDS)
-            assert tags["Environment"] == "everything"
     [endpoint] = _all(everything, "serving-drafts", "AWS::SageMaker::Endpoint")
     tags = {tag["Key"]: tag["Value"] for tag in endpoint["Tags"]}
     assert tags[deployment_tags.UNTIL] == "2027-03-31T16:00:00Z", "ends are in UTC"

@@ -254,11 +254,11 @@ def test_the_plan_says_what_goes(everything: Assembly, without_hyperpod: Assembl
     assert "Lustre" in text
     assert "the old one stays in the account and is no longer managed" in text
     assert (
-        "In two steps, because other stacks still use what goes: temper-all-network, "
-        "temper-all-security, temper-all-storage." in text
+        "In two steps, because other stacks still use what goes: temper-all-security, "
+        "temper-all-storage." in text
     )
     assert list(plan_lines(make_plan({}, plan.new))) == [
-        "Nothing is deployed yet: 7 stacks are created."
+        "Nothing is deployed yet: 10 stacks are created."
     ]
 
 

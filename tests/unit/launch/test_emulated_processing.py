@@ -26,7 +26,7 @@ from tests.unit.launch.fake_accounts import DEV
 
 BUCKET = "temper-dev-data-123456789012"
 INPUT = "/opt/ml/processing/input"
-ABSENT_IMAGE = f"1.dkr.ecr.us-east-1.amazonaws.com/temper-dev/absent@sha256:{'0' * 64}"
+ABSENT_IMAGE = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/temper-dev/absent@sha256:{'0' * 64}"
 Change = Callable[[dict[str, Any]], Any]
 
 
