@@ -15,6 +15,7 @@ from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 from launch.status import state_name
 from training.console import say
+from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from launch.submission import Submission
@@ -288,6 +289,9 @@ def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool 
     if not paths:
         state = state_name(target.status(submission).state, submission.target)
         raise LaunchError(f"{submission.run} has nothing to fetch yet: it is {state}")
+    if target.status(submission).state in ("not deployed", "deploying", "deployed"):
+        # What reads the folder of a finished run, such as `temper register`, asks no target.
+        RunFolder(submission.folder).set_state("finished")
     for path in sorted(paths)[:20]:
         say(str(path))
     if len(paths) > 20:

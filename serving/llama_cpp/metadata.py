@@ -10,8 +10,8 @@ from typing import Any
 from evaluation.models.gguf_model import end_tokens, open_gguf
 from training.errors import ModelError
 
-_CACHE_ELEMENT_BYTES = 2
-"""llama.cpp stores keys and values in fp16."""
+_ALL_FP32 = 0
+"""`general.file_type` of a file whose weights are all in fp32."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class GgufMetadata:
         context: Longest prompt and answer together, in tokens.
         vocabulary: Number of token ids.
         end_ids: Tokens that end an answer.
+        is_fp32: True if all weights are in fp32. Keys and values are then too, and otherwise in
+            fp16, llama.cpp's default.
         cache_bytes: Bytes of the cache for a token.
     """
 
@@ -30,6 +32,7 @@ class GgufMetadata:
     context: int
     vocabulary: int
     end_ids: list[int]
+    is_fp32: bool
     cache_bytes: int
 
 
@@ -56,13 +59,13 @@ def read_metadata(path: Path) -> GgufMetadata:
         )
     ends = end_tokens({name: get(name) for name in fields if name.endswith("_token_id")})
     vocabulary = len(tokens.data)
-    return GgufMetadata(
-        architecture, int(context), vocabulary, ends, _cache_bytes(architecture, get)
-    )
+    is_fp32 = get("general.file_type") == _ALL_FP32
+    cache_bytes = _cache_elements(architecture, get) * (4 if is_fp32 else 2)
+    return GgufMetadata(architecture, int(context), vocabulary, ends, is_fp32, cache_bytes)
 
 
-def _cache_bytes(architecture: str, get: Any) -> int:
-    """Return the bytes of keys and values of a token, in all layers."""
+def _cache_elements(architecture: str, get: Any) -> int:
+    """Return the number of elements of the keys and values of a token, in all layers."""
     layers = int(get(f"{architecture}.block_count", 0))
     heads = get(f"{architecture}.attention.head_count", 1)
     kv_heads = get(f"{architecture}.attention.head_count_kv", heads)
@@ -70,7 +73,7 @@ def _cache_bytes(architecture: str, get: Any) -> int:
     of_head = width // max(1, _largest(heads))
     keys = int(get(f"{architecture}.attention.key_length", of_head))
     values = int(get(f"{architecture}.attention.value_length", of_head))
-    return max(1, layers * _largest(kv_heads) * (keys + values) * _CACHE_ELEMENT_BYTES)
+    return max(1, layers * _largest(kv_heads) * (keys + values))
 
 
 def _largest(heads: int | Sequence[int]) -> int:

@@ -56,7 +56,9 @@ class LlamaCppServedModel(ServedModel):
         cache_tokens = min(max_running * self.context, max(self.context, self.cache_tokens))
         architecture = self.metadata.architecture
         server = LlamaCppServer(
-            LlamaCppSettings(self.path, architecture, max_running, cache_tokens)
+            LlamaCppSettings(
+                self.path, architecture, max_running, cache_tokens, self.metadata.is_fp32
+            )
         )
         form = self.formats[None]
         _check_tokenizers(self.path, form.tokenizer, server)

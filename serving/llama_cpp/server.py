@@ -27,12 +27,14 @@ class LlamaCppSettings:
         architecture: Its architecture.
         max_running: Number of sequences that share forward passes.
         cache_tokens: Number of tokens in the cache that they share.
+        fp32_cache: Store keys and values in fp32 instead of fp16.
     """
 
     path: Path
     architecture: str
     max_running: int
     cache_tokens: int
+    fp32_cache: bool = False
 
 
 class LlamaCppServer:
@@ -103,6 +105,9 @@ def server_params(settings: LlamaCppSettings) -> Any:
     params.ctx_shift = (
         False  # a sequence that is too long ends, instead of forgetting its beginning
     )
+    if settings.fp32_cache:
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_ram_mib = 0
     params.ui = False
     params.endpoint_slots = False

@@ -27,7 +27,7 @@ def test_interrupted_job_gives_the_same_model(
     assert CDK.exists(), "make .venv/.node installs the CDK command line"
     job = changed(
         document,
-        train={"max_steps": 300},
+        train={"max_steps": 600},
         checkpoint={"every": f"{EVERY} steps", "keep": 2},
         resources={"instance": "ml.g5.xlarge", "spot": True, "max_runtime": "1h"},
     )

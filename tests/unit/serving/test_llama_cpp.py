@@ -31,10 +31,8 @@ STORIES = ROOT.parent / "shared/data/models/stories260K-hf"
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 PROMPTS = ("Once upon a time", "Tom and his dog", "The sun was", "Lily had a big red ball. She")
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
-TOLERANCE = {"F32": 0.01, "Q8_0": 0.25}
-"""Largest difference of a log-probability. llama.cpp stores keys and values in fp16, and rounds the
-activations that it multiplies with weights of 8 bits to 8 bits. The random weights of these models
-give logits that are far apart, so that rounding counts more than in a trained model."""
+TOLERANCE = 0.01
+"""Largest difference of a log-probability with weights, keys and values in fp32."""
 
 
 def export(folder: Path, case: str, outtype: str = "F32") -> Path:
@@ -65,12 +63,10 @@ def running(file: Path) -> Iterator[RunningServer]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("outtype", ["F32", "Q8_0"])
 @pytest.mark.parametrize("case", ["llama", "llama, positions of 3.1", "mistral", "qwen2"])
-def test_log_probabilities_and_ids_are_those_of_the_evaluation(
-    case: str, outtype: str, tmp_path: Path
-) -> None:
-    path = export(tmp_path, case, outtype)
+def test_log_probabilities_and_ids_are_those_of_the_evaluation(case: str, tmp_path: Path) -> None:
+    """In fp32: rounding to 8 bits changes the likeliest token of a model with random weights."""
+    path = export(tmp_path, case)
     network, tokenizer, _ = load_gguf(path, torch.device("cpu"))
     words = " ".join(TEXTS).split()
     prompts = [" ".join(words[:end]) for end in range(1, len(words), 2)]
@@ -95,11 +91,11 @@ def test_log_probabilities_and_ids_are_those_of_the_evaluation(
             token = next(
                 t for t in log_probs.topk(2).indices.tolist() if texts[t] == found["tokens"][0]
             )
-            assert log_probs.max() - log_probs[token] <= TOLERANCE[outtype], "the greedy token"
+            assert log_probs.max() - log_probs[token] <= TOLERANCE, "the greedy token"
             (value,), (top,) = found["token_logprobs"], found["top_logprobs"]
-            assert value == pytest.approx(float(log_probs[token]), abs=TOLERANCE[outtype])
+            assert value == pytest.approx(float(log_probs[token]), abs=TOLERANCE)
             expected = sorted(log_probs.topk(5).values.tolist())
-            assert sorted(top.values()) == pytest.approx(expected, abs=TOLERANCE[outtype])
+            assert sorted(top.values()) == pytest.approx(expected, abs=TOLERANCE)
     assert scored > len(prompts) / 2
 
 
@@ -253,7 +249,7 @@ def test_a_file_that_llama_cpp_cannot_load(file: Path, tmp_path: Path) -> None:
     cut.write_bytes(file.read_bytes()[:-4096])
     with pytest.raises(ModelError, match=r"cut.gguf"):
         load_served_model("x", str(cut), {}).build_engine(1)
-    assert read_metadata(file).cache_bytes == 5 * 4 * 2 * 8 * 2
+    assert read_metadata(file).cache_bytes == 5 * 4 * 2 * 8 * 4
 
 
 def test_wrong_uses_of_the_engine(
