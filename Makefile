@@ -5,6 +5,8 @@
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
+# Tests wait for processes of their own: one worker more than cores, at most four.
+WORKERS := $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4)))
 TEMPER  := $(PY) -m temper
 UV      := $(VENV)/bin/uv pip install --quiet --python $(PY) --constraint constraints.txt
 SET     ?=
@@ -269,7 +271,7 @@ baselines: $(VENV)/.node  ## write the baseline templates that the tests compare
 # --- development ---------------------------------------------------------------------
 
 test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
-	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n logical --maxprocesses 4 $(ARGS)
+	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n $(WORKERS) $(ARGS)
 
 test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
