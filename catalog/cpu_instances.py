@@ -30,3 +30,8 @@ def cpu_instances() -> dict[str, CpuInstance]:
         name: CpuInstance(name, row["vcpus"], row["memory_gib"])
         for name, row in tables()["cpu_instances"].items()
     }
+
+
+def cpu_instance(name: str) -> CpuInstance | None:
+    """Return an instance type by its name with or without `ml.`, None for an unknown one."""
+    return cpu_instances().get(name.removeprefix("ml."))

@@ -14,16 +14,15 @@ from deployment.golden import GoldenCheck, read_golden
 from deployment.model import find_model
 from deployment.quote import total_usd
 from deployment.record import Deployment
-from deployment.spec import DeploymentSpec, read_spec
+from deployment.spec import TARGET_KINDS, DeploymentSpec, read_spec
 from deployment.targets.base import (
     AnsweringTarget,
     DeploymentRequest,
     DeploymentTarget,
-    available_kinds,
     connect_target,
 )
 from launch.confirm import confirm
-from launch.errors import InvalidOptionError, LaunchError
+from launch.errors import LaunchError
 from registry.table import aligned
 from training.console import say
 from training.errors import JobError, Problem
@@ -56,7 +55,7 @@ def deploy_model(options: DeployOptions) -> int:
     """
     spec = read_spec(options.file, options.values)
     account = connect_account(options.env)
-    target = connect_target(_available(spec.to), account)
+    target = connect_target(spec.to, account)
     request = _request(account, spec, target)
     existing = _find_existing(account, spec)
     if existing is not None and existing.model not in ("", request.model.id):
@@ -94,7 +93,7 @@ def swap_model(options: DeployOptions) -> int:
     spec = read_spec(options.file, options.values, _known_values(existing))
     existing = existing or _existing(account, spec.name)
     spec = spec.model_copy(update={"to": existing.to})
-    target = connect_target(_available(spec.to), account)
+    target = connect_target(spec.to, account)
     request = _request(account, spec, target)
     golden = _golden(spec, target)
     if problems := [*target.problems(request), *_golden_problems(spec, target)]:
@@ -122,7 +121,7 @@ def undeploy(env: str, name: str) -> int:
         NotConfirmed: The user declined.
     """
     account = connect_account(env)
-    targets = [connect_target(kind, account) for kind in available_kinds()]
+    targets = [connect_target(kind, account) for kind in TARGET_KINDS]
     asked = [(target, _ask(target.kind, partial(target.find, name))) for target in targets]
     found = [(target, one) for target, one in asked if one is not None]
     if not found:
@@ -148,7 +147,7 @@ def list_deployments(env: str) -> int:
         env: Name of the environment.
     """
     account = connect_account(env)
-    targets = [connect_target(kind, account) for kind in available_kinds()]
+    targets = [connect_target(kind, account) for kind in TARGET_KINDS]
     deployments = [d for t in targets for d in _ask(t.kind, t.list) or ()]
     if not deployments:
         say(f"nothing is deployed in {env}. Deploy a version: temper deploy-model NAME@VERSION")
@@ -208,12 +207,6 @@ def _report(deployment: Deployment, account: DeploymentAccount) -> None:
     say(f"  removed {deployment.end}; at once: temper undeploy {deployment.name}")
 
 
-def _available(kind: str) -> str:
-    if kind not in available_kinds():
-        raise InvalidOptionError(f"--to {kind}: available are {', '.join(available_kinds())}")
-    return kind
-
-
 def _find_existing(account: DeploymentAccount, spec: DeploymentSpec) -> Deployment | None:
     """Return the deployment of a name, None if there is none.
 
@@ -223,7 +216,7 @@ def _find_existing(account: DeploymentAccount, spec: DeploymentSpec) -> Deployme
     own = connect_target(spec.to, account).find(spec.name)
     if own is not None:
         return own
-    for kind in available_kinds():
+    for kind in TARGET_KINDS:
         find = partial(connect_target(kind, account).find, spec.name)
         found = None if kind == spec.to else _ask(kind, find)
         if found is not None:
@@ -235,7 +228,7 @@ def _find_existing(account: DeploymentAccount, spec: DeploymentSpec) -> Deployme
 
 
 def _existing(account: DeploymentAccount, name: str) -> Deployment:
-    for kind in available_kinds():
+    for kind in TARGET_KINDS:
         found = _ask(kind, partial(connect_target(kind, account).find, name))
         if found is not None:
             return found

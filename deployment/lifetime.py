@@ -6,13 +6,22 @@ The platform also removes what its tags say is past its end or idle, every quart
 from __future__ import annotations
 
 import json
-from datetime import UTC, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from deployment.account import DeploymentAccount
 from deployment.spec import End
 from launch.aws.session import explain_aws_errors
+from training.errors import Problem
 
 _NOT_FOUND = ("ResourceNotFoundException",)
+
+
+def past_end_problems(end: End) -> Iterator[Problem]:
+    """Yield a problem if a deployment would have ended already."""
+    if end.until is not None and end.until <= datetime.now(UTC):
+        text = end.until.strftime("%FT%TZ")
+        yield Problem("end.until", "is in the past", text, "Name a later time")
 
 
 def schedule_end(account: DeploymentAccount, name: str, end: End) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from catalog.prices import price
 
@@ -30,7 +30,7 @@ class DeploymentQuote:
     most_usd: float | None
     removed: str
     source: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the lines that are shown before the question."""

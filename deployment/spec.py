@@ -152,8 +152,8 @@ class ProvisionedUnits(ConfigSection):
     units: int = Field(1, ge=1, le=100)
     """Number of model units."""
     unit_usd: float | None = Field(None, gt=0)
-    """Price of a unit and hour, which AWS tells in the console and publishes nowhere; required with
-    a commitment, whose sum is shown before it is asked for."""
+    """Price of a unit per hour, which only the AWS console shows; required with a commitment, whose
+    total is shown before the confirmation."""
     commitment: Literal["OneMonth", "SixMonths"] | None = None
     """Term for which the units are paid, even if they are deleted; none unless it is asked for."""
 
@@ -161,7 +161,7 @@ class ProvisionedUnits(ConfigSection):
     def _priced(self) -> ProvisionedUnits:
         if self.commitment and self.unit_usd is None:
             raise ValueError(
-                f"commitment: {self.commitment} needs unit_usd, so that its sum can be shown"
+                f"commitment: {self.commitment} needs unit_usd, so that its total can be shown"
             )
         return self
 
@@ -202,6 +202,18 @@ class DeploymentSpec(ConfigSection):
     batch: Batch | None = None
     throughput: ProvisionedUnits | None = None
     """With `to: bedrock-throughput`: its model units; one without a commitment if omitted."""
+
+    @property
+    def copy_limits(self) -> tuple[int, int]:
+        """Fewest and most instances or copies."""
+        if self.scaling is None:
+            return self.copies, self.copies
+        return self.scaling.min, self.scaling.max
+
+    @property
+    def first_copies(self) -> int:
+        """Instances or copies that are started; at least one, so that the deployment is checked."""
+        return max(1, self.copy_limits[0])
 
 
 def read_spec(

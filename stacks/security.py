@@ -41,13 +41,13 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 
 
 class SecurityStack(TemperStack):
-    """Stack with four KMS keys and ten roles.
+    """Stack with four KMS keys and the roles that the environment needs.
 
     Without images of the kind `prepare` there is no role of processing jobs. With
     `images.approval: required` people who approve images get a role of their own, and with
-    `training.model_approval: required` so do those who approve models. With `serving.enabled` there
-    are the role of endpoints and that of people who deploy models. With `hyperpod.accounting`
+    `training.model_approval: required` so do those who approve models. With `hyperpod.accounting`
     so does the controller node, because it alone may read the password of the accounting database.
+    With `serving.enabled` there are the role of endpoints and that of people who deploy models.
     """
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import catalog.deployment_tags as tag
 from deployment.account import DeploymentAccount
 from deployment.targets.base import DeploymentRequest
 from launch.aws.session import explain_aws_errors
@@ -26,11 +25,6 @@ class BedrockCalls:
     def __init__(self, account: DeploymentAccount):
         self.account = account
         self.client = account.client("bedrock")
-
-    @property
-    def region(self) -> str:
-        """Region of the environment."""
-        return self.account.environment.region
 
     def get(self, operation: str, **arguments: str) -> dict[str, Any] | None:
         """Return the response of a Get operation, None if the resource does not exist.
@@ -79,19 +73,3 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
         {"key": key, "value": "".join(c if c.isascii() else "_" for c in value)}
         for key, value in sorted(tags.items())
     ]
-
-
-def model_of(tags: Mapping[str, str]) -> str:
-    """Return the version in tags, NAME@VERSION; empty if there is none."""
-    name, version = tags.get(tag.MODEL), tags.get(tag.VERSION)
-    return f"{name}@{version}" if name and version else ""
-
-
-def versioned_name(account: DeploymentAccount, request: DeploymentRequest) -> str:
-    """Return the name of what is made for one version of a deployment.
-
-    Its version is never cut off: the environment's prefix and the deployment's name have at most
-    45 characters together.
-    """
-    version = request.model.version.replace(".", "-")
-    return account.resource_name(request.spec.name, version)

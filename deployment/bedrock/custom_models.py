@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import catalog.deployment_tags as tag
 from catalog.bedrock_custom_models import BASES, base_of_package
@@ -18,11 +19,10 @@ from deployment.bedrock.calls import (
     BedrockCalls,
     request_tags,
     tag_list,
-    versioned_name,
 )
 from deployment.bedrock.imported_models import ROLE
 from deployment.errors import DeployModelError
-from deployment.targets.base import DeploymentRequest
+from deployment.targets.base import DeploymentRequest, versioned_name
 from launch.aws.session import explain_aws_errors
 from training.console import say
 from training.errors import Problem
@@ -71,12 +71,7 @@ class CustomModels:
         name = versioned_name(self._account, request)
         if self.calls.get("get_custom_model", modelIdentifier=name) is None:
             self._create(name, request)
-        model = self._account.polling.until(
-            lambda: self.calls.get("get_custom_model", modelIdentifier=name) or {},
-            lambda found: found.get("modelStatus") != "Creating",
-            what=f"the creation of {name}",
-            timeout_s=_HOURS,
-        )
+        model = self._created(name)
         if model.get("modelStatus") != "Active":
             reason = model.get("failureMessage") or "Bedrock gives no reason"
             self._delete(name)  # its name is in use until then
@@ -108,11 +103,12 @@ class CustomModels:
             arn = summary["modelArn"]
             if arn != keep and self.calls.tags(arn).get(tag.DEPLOYMENT) == deployment:
                 if summary.get("modelStatus") == "Creating":
-                    self._wait_until_created(summary["modelName"])
+                    self._created(summary["modelName"])
                 self._delete(arn)
 
-    def _wait_until_created(self, name: str) -> None:
-        self._account.polling.until(
+    def _created(self, name: str) -> dict[str, Any]:
+        """Return a custom model whose creation has ended; empty if it does not exist."""
+        return self._account.polling.until(
             lambda: self.calls.get("get_custom_model", modelIdentifier=name) or {},
             lambda found: found.get("modelStatus") != "Creating",
             what=f"the creation of {name}",

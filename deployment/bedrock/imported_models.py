@@ -20,10 +20,9 @@ from deployment.bedrock.calls import (
     BedrockCalls,
     request_tags,
     tag_list,
-    versioned_name,
 )
 from deployment.errors import DeployModelError
-from deployment.targets.base import DeploymentRequest
+from deployment.targets.base import DeploymentRequest, versioned_name
 from launch.aws.session import explain_aws_errors
 from training.console import say
 
@@ -39,13 +38,11 @@ class ImportedModel:
 
     Attributes:
         arn: Its ARN.
-        name: Its name.
         created: Time of its creation.
         tags: Its tags.
     """
 
     arn: str
-    name: str
     created: datetime
     tags: dict[str, str]
 
@@ -70,8 +67,7 @@ class ImportedModels:
         for summary in self.calls.list("list_imported_models", "modelSummaries"):
             tags = self.calls.tags(summary["modelArn"])
             if tag.DEPLOYMENT in tags and self._is_ours(summary["modelName"]):
-                arn, name = summary["modelArn"], summary["modelName"]
-                found.append(ImportedModel(arn, name, summary["creationTime"], tags))
+                found.append(ImportedModel(summary["modelArn"], summary["creationTime"], tags))
         return sorted(found, key=lambda model: model.tags.get(tag.SINCE, ""))
 
     def jobs(self) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
@@ -103,7 +99,7 @@ class ImportedModels:
         if source.rstrip("/") != request.model.folder.rstrip("/"):
             raise DeployModelError(
                 f"{name} was imported from {source}, and the files of {request.model.id} are in "
-                f"{request.model.folder}. Delete it if nobody uses it: aws bedrock "
+                f"{request.model.folder}. Delete it if it is not in use: aws bedrock "
                 f"delete-imported-model --model-identifier {name}"
             )
         return str(model["modelArn"])
@@ -152,28 +148,32 @@ class ImportedModels:
             )
         return running
 
+    def _ended(self, job: str) -> dict[str, Any]:
+        """Return the description of an import when it has ended; empty if it does not exist."""
+        return self._account.polling.until(
+            lambda: self.calls.get("get_model_import_job", jobIdentifier=job) or {},
+            lambda found: found.get("status") != "InProgress",
+            what=f"the import {job}",
+            timeout_s=_HOURS,
+        )
+
     def _wait(self, job: str) -> None:
         """Wait until an import has ended.
 
         Raises:
             DeployModelError: It failed.
         """
-        ended = self._account.polling.until(
-            lambda: self.calls.get("get_model_import_job", jobIdentifier=job) or {},
-            lambda found: found.get("status") != "InProgress",
-            what=f"the import {job}",
-            timeout_s=_HOURS,
-        )
+        ended = self._ended(job)
         if ended.get("status") != "Completed":
             reason = ended.get("failureMessage") or "Bedrock gives no reason"
             raise DeployModelError(
                 f"the import {job} failed: {reason}. The same command imports it again"
             )
 
-    def delete(self, model: ImportedModel) -> None:
+    def delete(self, arn: str) -> None:
         """Delete a model; if it does not exist, nothing happens."""
-        with explain_aws_errors(f"deleting {model.name}", ignore=NOT_FOUND):
-            self.calls.client.delete_imported_model(modelIdentifier=model.arn)
+        with explain_aws_errors(f"deleting {arn}", ignore=NOT_FOUND):
+            self.calls.client.delete_imported_model(modelIdentifier=arn)
 
     def delete_all(self, deployment: str) -> None:
         """Delete the models of a deployment, also those that are being imported.
@@ -183,16 +183,9 @@ class ImportedModels:
         for job, tags in self.jobs():
             if tags[tag.DEPLOYMENT] == deployment:
                 say(f"waiting for the end of the import {job['jobName']}, which cannot be stopped")
-                self._account.polling.until(
-                    lambda name=job["jobName"]: (  # type: ignore[misc]
-                        self.calls.get("get_model_import_job", jobIdentifier=name) or {}
-                    ),
-                    lambda found: found.get("status") != "InProgress",
-                    what=f"the import {job['jobName']}",
-                    timeout_s=_HOURS,
-                )
+                self._ended(str(job["jobName"]))
         for model in self.of(deployment):
-            self.delete(model)
+            self.delete(model.arn)
 
 
 def _now() -> str:

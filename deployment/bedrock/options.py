@@ -1,16 +1,26 @@
-"""Keys of a specification that a deployment to Bedrock would ignore."""
+"""Keys and ends of a specification that do not apply to Bedrock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from deployment.targets.base import DeploymentRequest
+from deployment.lifetime import past_end_problems
+from deployment.targets.base import DeploymentRequest, ignored_problems
 from training.errors import Problem
 
 _OF_SAGEMAKER = (
-    *("instance", "copies", "scaling", "rollout", "capture", "adapter_of", "devices", "image"),
-    *("ami", "settings", "chat", "batch"),
+    "instance",
+    "copies",
+    "scaling",
+    "rollout",
+    "capture",
+    "adapter_of",
+    "devices",
+    "image",
+    "ami",
+    "settings",
+    "chat",
+    "batch",
 )
 
 
@@ -21,14 +31,8 @@ def option_problems(request: DeploymentRequest, *also: str) -> Iterator[Problem]
         request: The deployment.
         also: Further keys without an effect.
     """
-    spec = request.spec
-    for key in (*_OF_SAGEMAKER, *also):
-        value = getattr(spec, key)
-        if key in spec.model_fields_set and value != type(spec).model_fields[key].get_default():
-            yield Problem(key, f"has no effect on a deployment to {spec.to}", fix="Leave it out")
-    if spec.end.until is not None and spec.end.until <= datetime.now(UTC):
-        text = spec.end.until.strftime("%FT%TZ")
-        yield Problem("end.until", "is in the past", text, "Name a later time")
+    yield from ignored_problems(request, *_OF_SAGEMAKER, *also)
+    yield from past_end_problems(request.spec.end)
 
 
 def end_problems(request: DeploymentRequest) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from deployment.errors import DeployModelError
 from deployment.hyperpod.manifest import KIND
 from deployment.sagemaker.checks import model_problems
 from deployment.sagemaker.images import serving_image
-from deployment.targets.base import DeploymentRequest
+from deployment.targets.base import DeploymentRequest, ignored_problems
 from launch.aws.hyperpod_nodes import describe_cluster
 from launch.eks.kubectl import Kubectl
 from launch.eks.setup import has_kind
@@ -32,6 +32,7 @@ def hyperpod_problems(
         request: The deployment.
         kubectl: Client of the namespace of the deployment.
     """
+    yield from ignored_problems(request, "batch", "throughput", "rollout", "ami")
     yield from _unsupported(request)
     yield from model_problems(request)
     yield from _instance_problems(account, request)

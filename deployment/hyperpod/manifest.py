@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import catalog.deployment_tags as tag
-from catalog.cpu_instances import cpu_instances
+from catalog.cpu_instances import cpu_instance
 from catalog.instances import instance as described
 from deployment.account import DeploymentAccount
 from deployment.sagemaker.images import serving_image
 from deployment.sagemaker.requests import SETTINGS
-from deployment.targets.base import DeploymentRequest
+from deployment.targets.base import DeploymentRequest, versioned_name
 from launch.aws.s3 import S3Uri
 from launch.eks.cluster_objects import LABELS
 
@@ -47,7 +47,7 @@ def inference_endpoint(
     tags = account.tags | request.tags | {tag.TARGET: spec.to}
     body: dict[str, Any] = {
         # A model of SageMaker cannot be changed, so each version has its own.
-        "modelName": account.resource_name(spec.name, model.version.replace(".", "-")),
+        "modelName": versioned_name(account, request),
         "endpointName": account.resource_name(spec.name),
         "instanceType": spec.instance,
         "modelSourceConfig": {
@@ -57,7 +57,7 @@ def inference_endpoint(
             # Weights are read once into memory instead of page by page through the mount.
             "prefetchEnabled": True,
         },
-        "replicas": max(1, spec.scaling.min) if spec.scaling else spec.copies,
+        "replicas": spec.first_copies,
         "maxDeployTimeInSeconds": START_TIMEOUT_S,
         "loadBalancer": {
             "healthCheckPath": "/ping",
@@ -126,7 +126,7 @@ def _resources(instance: str, devices: int | None) -> dict[str, str]:
     accelerated = described(instance)
     if accelerated is not None:
         return {"nvidia.com/gpu": str(devices or accelerated.devices)}
-    cpu = cpu_instances().get(instance.removeprefix("ml."))
+    cpu = cpu_instance(instance)
     if cpu is None:
         return {"cpu": "1"}
     return {

@@ -103,46 +103,51 @@ def latency_alarm(
     }
 
 
-def wake_alarm(account: DeploymentAccount, component: str, policy: str) -> dict[str, Any]:
+def wake_alarm(component: str, policy: str) -> dict[str, Any]:
     """Return the alarm that starts the first copy when a request found none.
 
     Target tracking has no metric while there is no copy, so that without it a component that has
     scaled to zero never wakes.
 
     Args:
-        account: Account of the deployment.
         component: Name of the inference component.
         policy: ARN of the scaling policy that adds a copy.
     """
     return {
-        "AlarmName": f"{component}-wake"[:255],
         "AlarmDescription": f"A request to {component} found no copy; starts the first one",
-        "Namespace": _NAMESPACE,
         "MetricName": "NoCapacityInvocationFailures",
-        "Dimensions": [{"Name": "InferenceComponentName", "Value": component}],
+        "Dimensions": of_component(component),
         "Statistic": "Sum",
-        "Period": _PERIOD_S,
-        "Threshold": 1,
-        "AlarmActions": [policy],
-        **_evaluation("GreaterThanOrEqualToThreshold"),
+        **_waking(component, policy),
     }
 
 
-def backlog_alarm(account: DeploymentAccount, endpoint: str, policy: str) -> dict[str, Any]:
+def backlog_alarm(endpoint: str, policy: str) -> dict[str, Any]:
     """Return the alarm that starts the first instance of an asynchronous endpoint.
 
     Args:
-        account: Account of the deployment.
         endpoint: Name of the endpoint.
         policy: ARN of the scaling policy that adds an instance.
     """
     return {
-        "AlarmName": f"{endpoint}-wake"[:255],
         "AlarmDescription": f"Requests wait for {endpoint} without an instance; starts the first",
-        "Namespace": _NAMESPACE,
         "MetricName": "HasBacklogWithoutCapacity",
         "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
         "Statistic": "Average",
+        **_waking(endpoint, policy),
+    }
+
+
+def wake_name(resource: str) -> str:
+    """Return the name of the alarm that wakes an endpoint or a component."""
+    return f"{resource}-wake"
+
+
+def _waking(resource: str, policy: str) -> dict[str, Any]:
+    """Return the members that both alarms have which start the first copy."""
+    return {
+        "AlarmName": wake_name(resource),
+        "Namespace": _NAMESPACE,
         "Period": _PERIOD_S,
         "Threshold": 1,
         "AlarmActions": [policy],

@@ -29,13 +29,10 @@ class SageMakerCalls:
         Args:
             kind: Kind of resource in the operation's name, such as `endpoint_config`.
             name: Its name, by the member of the request.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
-        with explain_aws_errors(f"describing {', '.join(name.values())}"):
-            try:
-                return dict(getattr(self.client, f"describe_{kind}")(**name))
-            except ClientError as error:
-                if not says_not_found(error):
-                    raise
+        """
+        action = f"describing {', '.join(name.values())}"
+        with explain_aws_errors(action, ignore=says_not_found):
+            return dict(getattr(self.client, f"describe_{kind}")(**name))
         return None
 
     def create(self, kind: str, request: Mapping[str, Any], name_key: str) -> bool:
@@ -45,29 +42,25 @@ class SageMakerCalls:
             kind: Kind of resource in the operation's name.
             request: The request.
             name_key: Member that holds the name.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
-        name = str(request[name_key])
-        with explain_aws_errors(f"creating {name}"):
-            try:
-                getattr(self.client, f"create_{kind}")(**request)
-            except ClientError as error:
-                _explain_limit(name, error)
-                exists = any(words in str(error) for words in _TAKEN)
-                if not exists and error_code(error) != "ResourceInUse":
-                    raise
-                return False
-        return True
 
-    def delete(self, kind: str, **name: str) -> bool:
-        """Delete a resource and return True; False if it does not exist."""  # noqa: DOC501
-        with explain_aws_errors(f"deleting {', '.join(name.values())}"):
-            try:
-                getattr(self.client, f"delete_{kind}")(**name)
-            except ClientError as error:
-                if not says_not_found(error):
-                    raise
-                return False
-        return True
+        Raises:
+            DeployModelError: The account's quota refuses it.
+        """
+        name = str(request[name_key])
+
+        def exists(error: ClientError) -> bool:
+            _explain_limit(name, error)
+            return error_code(error) == "ResourceInUse" or any(t in str(error) for t in _TAKEN)
+
+        with explain_aws_errors(f"creating {name}", ignore=exists):
+            getattr(self.client, f"create_{kind}")(**request)
+            return True
+        return False
+
+    def delete(self, kind: str, **name: str) -> None:
+        """Delete a resource; one that does not exist is no error."""
+        with explain_aws_errors(f"deleting {', '.join(name.values())}", ignore=says_not_found):
+            getattr(self.client, f"delete_{kind}")(**name)
 
     def names(self, operation: str, contains: str) -> Iterator[Mapping[str, Any]]:
         """Yield the summaries of resources whose names contain a text.

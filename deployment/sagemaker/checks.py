@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from catalog.cpu_instances import cpu_instances
+from catalog.cpu_instances import cpu_instance
 from catalog.instances import instance as described
 from deployment.account import DeploymentAccount
 from deployment.errors import DeployModelError
+from deployment.lifetime import past_end_problems
 from deployment.sagemaker.images import CUDA_OF_AMI, image_cuda, image_kind, serving_image
 from deployment.targets.base import DeploymentRequest
 from launch.aws.session import DENIED, explain_aws_errors
-from launch.errors import LaunchError
 from training.errors import Problem
 
 _PLATFORM = ("roles/serving", "serving/security-group", "serving/undeploy-function")
@@ -32,7 +31,7 @@ def common_problems(account: DeploymentAccount, request: DeploymentRequest) -> I
         request: The deployment.
     """
     yield from platform_problems(account)
-    yield from end_problems(request)
+    yield from past_end_problems(request.spec.end)
     if request.spec.instance is None:
         yield Problem(
             "instance", "is missing", fix="Name one: `temper plan-serving` lists those that fit"
@@ -58,13 +57,6 @@ def platform_problems(account: DeploymentAccount) -> Iterator[Problem]:
         )
 
 
-def end_problems(request: DeploymentRequest) -> Iterator[Problem]:
-    """Yield a problem if the deployment would have ended already."""
-    until = request.spec.end.until
-    if until is not None and until <= datetime.now(UTC):
-        yield Problem("end.until", "is in the past", until.strftime("%FT%TZ"), "Name a later time")
-
-
 def _instance_problems(account: DeploymentAccount, request: DeploymentRequest) -> Iterator[Problem]:
     spec = request.spec
     assert spec.instance is not None
@@ -78,7 +70,7 @@ def _instance_problems(account: DeploymentAccount, request: DeploymentRequest) -
             f"Choose one of {', '.join(patterns)}, or have it added to "
             f"serving.allowed_instance_types",
         )
-    most = spec.scaling.max if spec.scaling else spec.copies
+    _, most = spec.copy_limits
     usage = "transform job usage" if spec.to == "batch" else "endpoint usage"
     yield from quota_problems(account, f"{spec.instance} for {usage}", most)
     memory = _memory_gib(spec.instance)
@@ -122,9 +114,13 @@ def _image_problems(account: DeploymentAccount, request: DeploymentRequest) -> I
     assert spec.instance is not None
     try:
         kind = image_kind(spec.instance)
+    except DeployModelError as error:
+        yield Problem("instance", str(error))
+        return
+    try:
         serving_image(account, spec.instance, spec.image)
-    except (DeployModelError, LaunchError) as error:
-        yield Problem("image" if "image" in str(error)[:60] else "instance", str(error))
+    except DeployModelError as error:
+        yield Problem("image", str(error))
         return
     if spec.ami is not None and spec.ami not in CUDA_OF_AMI:
         yield Problem(
@@ -209,5 +205,5 @@ def _memory_gib(instance: str) -> float | None:
     found = described(instance)
     if found is not None:
         return found.devices * found.accelerator.usable_gib
-    cpu = cpu_instances().get(instance.removeprefix("ml."))
+    cpu = cpu_instance(instance)
     return None if cpu is None else cpu.memory_gib

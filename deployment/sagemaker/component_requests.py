@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from catalog.cpu_instances import cpu_instances
+from catalog.cpu_instances import cpu_instance
 from catalog.instances import instance as described
 from deployment.account import DeploymentAccount
 from deployment.record import tag_list
@@ -40,7 +40,7 @@ def component_config_request(
         request: The deployment.
     """
     spec = request.spec
-    least, most = (spec.scaling.min, spec.scaling.max) if spec.scaling else (1, spec.copies)
+    least, most = spec.copy_limits
     variant = {
         **instance_variant(request),
         "InitialInstanceCount": 1,
@@ -81,8 +81,7 @@ def component_request(
     }
     if spec.adapter_of is None:
         content["VariantName"] = VARIANT
-        copies = max(1, spec.scaling.min) if spec.scaling else spec.copies
-        content["RuntimeConfig"] = {"CopyCount": copies}
+        content["RuntimeConfig"] = {"CopyCount": spec.first_copies}
     return content
 
 
@@ -144,5 +143,5 @@ def rolling_update(rollout: Rollout, alarms: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _cpu_memory_gib(instance: str) -> float | None:
-    found = cpu_instances().get(instance.removeprefix("ml."))
+    found = cpu_instance(instance)
     return None if found is None else found.memory_gib

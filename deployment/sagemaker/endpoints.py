@@ -10,6 +10,7 @@ from deployment.account import DeploymentAccount
 from deployment.errors import DeployModelError, RolledBackError
 from deployment.record import Deployment, DeploymentState, model_of_tags
 from deployment.sagemaker.calls import SageMakerCalls
+from deployment.sagemaker.requests import DIGEST_LENGTH
 from launch.aws.session import explain_aws_errors
 from training.console import say
 
@@ -277,10 +278,7 @@ class ShownLine:
 def is_of(name: str, stem: str) -> bool:
     """Return whether a name is the stem with a digest: `a-b-…` is not of the deployment `a`."""
     digest = name.removeprefix(f"{stem}-")
-    return len(digest) == _DIGEST and all(c in "0123456789abcdef" for c in digest)
-
-
-_DIGEST = 10
+    return len(digest) == DIGEST_LENGTH and all(c in "0123456789abcdef" for c in digest)
 
 
 def _instances(described: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int]:

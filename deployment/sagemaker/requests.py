@@ -20,6 +20,8 @@ from deployment.spec import Rollout
 from deployment.targets.base import DeploymentRequest
 
 VARIANT = "main"
+DIGEST_LENGTH = 10
+"""Characters of the digest at the end of a name."""
 SETTINGS = "TEMPER_SERVE_"
 FILES = "serving"
 """Folder of captured calls and of asynchronous and batch inference in the bucket of runs."""
@@ -68,7 +70,7 @@ def config_request(
         **instance_variant(request),
         "ModelName": model_name,
         "InitialVariantWeight": 1.0,
-        "InitialInstanceCount": max(1, spec.scaling.min) if spec.scaling else spec.copies,
+        "InitialInstanceCount": spec.first_copies,
         "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_S,
         "ModelDataDownloadTimeoutInSeconds": STARTUP_S,
     }
@@ -156,7 +158,7 @@ def _capture(account: DeploymentAccount, request: DeploymentRequest) -> dict[str
     return {
         "EnableCapture": True,
         "InitialSamplingPercentage": max(1, round(spec.capture * 100)),
-        "DestinationS3Uri": f"s3://{platform['buckets/runs']}/{FILES}/{spec.name}/captured",
+        "DestinationS3Uri": f"s3://{platform['buckets/runs']}/{FILES}/{spec.name}/capture",
         "KmsKeyId": platform["keys/data"],
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
@@ -182,7 +184,7 @@ def named(
     """
     version = request.model.id if of_version else ""
     text = json.dumps([key, version, content], sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
     stem = account.resource_name(request.spec.name)[: 63 - len(digest) - 1]
     tags = tag_list({**account.tags, **request.tags})
     return {key: f"{stem}-{digest}", **content, "Tags": tags}

@@ -16,7 +16,7 @@ from deployment.spec import Scaling
 from launch.aws.session import explain_aws_errors
 
 _OUT_S, _IN_S = 60, 600
-AlarmOf = Callable[[DeploymentAccount, str, str], dict[str, Any]]
+AlarmOf = Callable[[str, str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,14 @@ def register_scaling(
                     "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
                 },
             )
-        put_alarm(account, alarm(account, name, answer["PolicyARN"]))
+        put_alarm(account, alarm(name, answer["PolicyARN"]))
 
 
 def deregister_scaling(account: DeploymentAccount, resource: ScalableResource) -> None:
     """End the scaling of a resource; its policies go with it."""
-    client = account.client("application-autoscaling")
-    with explain_aws_errors(f"ending the scaling of {resource.id}"):
-        found = client.describe_scalable_targets(
-            ServiceNamespace="sagemaker", ResourceIds=[resource.id]
-        )
-        if found["ScalableTargets"]:
+    if is_scaled(account, resource):
+        with explain_aws_errors(f"ending the scaling of {resource.id}"):
+            client = account.client("application-autoscaling")
             client.deregister_scalable_target(**_key(resource))
 
 

@@ -19,8 +19,8 @@ from deployment.sagemaker.alarms import backlog_alarm
 from deployment.sagemaker.checks import common_problems
 from deployment.sagemaker.requests import FILES, config_request
 from deployment.sagemaker.scaling import backlog_metric, register_scaling, variant_of
-from deployment.targets.base import DeploymentRequest
-from deployment.targets.endpoint import EndpointTarget
+from deployment.targets.base import DeploymentRequest, ignored_problems
+from deployment.targets.endpoint import OF_OTHERS, EndpointTarget
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import explain_aws_errors
 from training.errors import Problem
@@ -40,17 +40,18 @@ class AsynchronousTarget(EndpointTarget):
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
+        yield from ignored_problems(request, *OF_OTHERS)
         yield from common_problems(self.account, request)
 
     def quote(self, request: DeploymentRequest) -> DeploymentQuote:
         """Return what the deployment costs: without requests that of the fewest instances."""
         spec = request.spec
         assert spec.instance is not None
-        least, most = (spec.scaling.min, spec.scaling.max) if spec.scaling else (spec.copies,) * 2
+        least, most = spec.copy_limits
         wakes = "the first request after a pause waits until an instance has started"
         return instance_quote(
             spec.instance,
-            (max(1, least), least, most),
+            (spec.first_copies, least, most),
             end_words(end_tags(spec.end)),
             region=self.account.environment.region,
             notes=(wakes,) if least == 0 else (),

@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
 from deployment.account import DeploymentAccount
+from deployment.errors import RemovedMeanwhileError
 from deployment.model import DeployedModel
 from deployment.quote import DeploymentQuote
 from deployment.record import Deployment, deployment_tags
-from deployment.spec import TARGET_KINDS, DeploymentSpec
+from deployment.spec import DeploymentSpec
 from training.errors import Problem
 
 _MODULES = {
@@ -47,6 +48,16 @@ class DeploymentRequest:
     def tags(self) -> dict[str, str]:
         """Tags of every resource of the deployment."""
         return deployment_tags(self.spec, self.model.name, self.model.version, self.owner)
+
+
+def versioned_name(account: DeploymentAccount, request: DeploymentRequest) -> str:
+    """Return the name of what is made for one version of a deployment.
+
+    Its version is never cut off: the environment's prefix and the deployment's name have at most
+    45 characters together.
+    """
+    version = request.model.version.replace(".", "-")
+    return account.resource_name(request.spec.name, version)
 
 
 class DeploymentTarget(Protocol):
@@ -122,8 +133,27 @@ def connect_target(kind: str, account: DeploymentAccount) -> DeploymentTarget:
     return cast(DeploymentTarget, module.connect(account))
 
 
-def available_kinds() -> list[str]:
-    """Return the kinds that have a module."""
-    from importlib.util import find_spec
+def ignored_problems(request: DeploymentRequest, *keys: str) -> Iterator[Problem]:
+    """Yield a problem for each key that is given and has no effect on a kind of deployment.
 
-    return [kind for kind in TARGET_KINDS if find_spec(f"deployment.targets.{_MODULES[kind]}")]
+    Args:
+        request: The deployment.
+        keys: Keys of the specification that the kind does not read.
+    """
+    spec = request.spec
+    for key in keys:
+        value = getattr(spec, key)
+        if key in spec.model_fields_set and value != type(spec).model_fields[key].get_default():
+            yield Problem(key, f"has no effect on a deployment to {spec.to}", fix="Leave it out")
+
+
+def require(target: DeploymentTarget, name: str) -> Deployment:
+    """Return a deployment that was just made or changed.
+
+    Raises:
+        RemovedMeanwhileError: It was removed meanwhile.
+    """
+    deployment = target.find(name)
+    if deployment is None:
+        raise RemovedMeanwhileError(name)
+    return deployment

@@ -21,8 +21,8 @@ from deployment.sagemaker.calls import SageMakerCalls
 from deployment.sagemaker.checks import common_problems
 from deployment.sagemaker.endpoints import is_of
 from deployment.sagemaker.images import image_cuda, image_kind
-from deployment.sagemaker.requests import FILES, model_request
-from deployment.targets.base import DeploymentRequest
+from deployment.sagemaker.requests import DIGEST_LENGTH, FILES, model_request
+from deployment.targets.base import DeploymentRequest, ignored_problems
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import explain_aws_errors
 from launch.errors import LaunchError
@@ -63,6 +63,8 @@ class BatchTarget:
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the job fail, before anything is made."""
+        ignored = ("adapter_of", "devices", "throughput", "capture", "rollout", "ami")
+        yield from ignored_problems(request, *ignored)
         yield from common_problems(self.account, request)
         spec = request.spec
         if spec.batch is None:
@@ -206,8 +208,8 @@ class BatchTarget:
             },
         }
         text = json.dumps([content, spec.batch.output], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        stem = self.account.resource_name(spec.name)[:52]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+        stem = self.account.resource_name(spec.name)[: 63 - DIGEST_LENGTH - 1]
         output = spec.batch.output or (
             f"s3://{platform['buckets/runs']}/{FILES}/{spec.name}/batch/{digest}"
         )

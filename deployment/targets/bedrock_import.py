@@ -15,14 +15,13 @@ from typing import Any
 import catalog.deployment_tags as tag
 from catalog.bedrock_import import REGIONS, UNIT_STORAGE_USD, UNIT_USD_PER_MINUTE
 from deployment.account import DeploymentAccount
-from deployment.bedrock.calls import BedrockCalls, model_of, versioned_name
 from deployment.bedrock.import_problems import import_problems
 from deployment.bedrock.imported_models import ROLE, ImportedModel, ImportedModels
 from deployment.bedrock.options import end_problems, option_problems
 from deployment.errors import DeployModelError, RolledBackError
 from deployment.quote import HOURS_PER_MONTH, DeploymentQuote
-from deployment.record import Deployment
-from deployment.targets.base import DeploymentRequest
+from deployment.record import Deployment, model_of_tags
+from deployment.targets.base import DeploymentRequest, require, versioned_name
 from launch.aws.session import explain_aws_errors
 from training.console import say
 from training.errors import Problem
@@ -50,7 +49,6 @@ class BedrockImportTarget:
     def __init__(self, account: DeploymentAccount):
         self._account = account
         self._models = ImportedModels(account)
-        self._calls = BedrockCalls(account)
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
@@ -71,8 +69,8 @@ class BedrockImportTarget:
             where = ", ".join(REGIONS)
             yield Problem("--env", "Bedrock imports no models in its Region", region, where)
         name = versioned_name(self._account, request)
-        model = self._calls.get("get_imported_model", modelIdentifier=name)
-        owner = self._calls.tags(model["modelArn"]).get(tag.DEPLOYMENT) if model else None
+        model = self._models.calls.get("get_imported_model", modelIdentifier=name)
+        owner = self._models.calls.tags(model["modelArn"]).get(tag.DEPLOYMENT) if model else None
         if model is not None and owner != request.spec.name:
             yield Problem(
                 "name",
@@ -82,7 +80,7 @@ class BedrockImportTarget:
             )
 
     def quote(self, request: DeploymentRequest) -> DeploymentQuote:
-        """Return the price of one Custom Model Unit: an import tells how many a copy has."""
+        """Return the price of one Custom Model Unit, since an import determines their number."""
         low, high = (60 * usd for usd in UNIT_USD_PER_MINUTE)
         return DeploymentQuote(
             what="Bedrock import, on demand; prices of one Custom Model Unit of one copy",
@@ -92,7 +90,7 @@ class BedrockImportTarget:
             removed="by `temper undeploy` alone",
             source=f"public reports name ${low:.2f} and ${high:.2f}",
             notes=(
-                "Bedrock tells the units of a copy after the import, adds copies under load, and "
+                "Bedrock reports the units of a copy after the import, adds copies under load, and "
                 "counts windows of 5 minutes",
                 "after an hour or so without a call, the first ones fail with "
                 "ModelNotReadyException while it is loaded",
@@ -113,9 +111,9 @@ class BedrockImportTarget:
                 name=name,
                 to=self.kind,
                 state="deploying",
-                model=before.model if before else model_of(tags),
+                model=before.model if before else model_of_tags(tags),
                 address=before.address if before else "",
-                detail=f"{job['jobName']} imports {model_of(tags)}",
+                detail=f"{job['jobName']} imports {model_of_tags(tags)}",
                 tags=before.tags if before else tags,
                 created=job["creationTime"],
             )
@@ -124,19 +122,19 @@ class BedrockImportTarget:
     def _deployment(self, models: Sequence[ImportedModel]) -> Deployment:
         """Return a deployment from its models, the one that serves last."""
         *others, model = models
-        described = self._calls.get("get_imported_model", modelIdentifier=model.arn) or {}
+        described = self._models.calls.get("get_imported_model", modelIdentifier=model.arn) or {}
         units = described.get("customModelUnits", {}).get("customModelUnitsPerModelCopy")
         converse = "Converse and InvokeModel" if described.get("instructSupported") else None
         details = [f"{converse or 'InvokeModel, not Converse,'} answer"]
         if units:
             low, high = (60 * usd * units for usd in UNIT_USD_PER_MINUTE)
             details.append(f"{units} units a copy: ${low:.2f} to ${high:.2f} an active hour")
-        details += [f"{model_of(one.tags)} is still imported" for one in others]
+        details += [f"{model_of_tags(one.tags)} is still imported" for one in others]
         return Deployment(
             name=model.tags[tag.DEPLOYMENT],
             to=self.kind,
             state="deployed",
-            model=model_of(model.tags),
+            model=model_of_tags(model.tags),
             address=model.arn,
             detail="; ".join(details),
             tags=model.tags,
@@ -152,7 +150,7 @@ class BedrockImportTarget:
         self._models.ensure(request)
         if request.verify is not None:
             request.verify()
-        return self._found(request.spec.name)
+        return require(self, request.spec.name)
 
     def swap(self, request: DeploymentRequest) -> Deployment:
         """Import another version, and let the deployment be served by it.
@@ -165,7 +163,7 @@ class BedrockImportTarget:
         """
         name = request.spec.name
         models = self._models.of(name)
-        before = [one for one in models if model_of(one.tags) != request.model.id]
+        before = [one for one in models if model_of_tags(one.tags) != request.model.id]
         if not models:
             raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
         arn = self._models.ensure(request)
@@ -177,13 +175,13 @@ class BedrockImportTarget:
             if not before:
                 raise
             self._models.put_in_place(before[-1].arn)
-            self._delete(name, arn)
-            serving = model_of(before[-1].tags)
+            self._models.delete(arn)
+            serving = model_of_tags(before[-1].tags)
             raise RolledBackError(f"{error}. {serving} serves, at {before[-1].arn}") from None
         for model in before[:-1]:
-            self._models.delete(model)
+            self._models.delete(model.arn)
         say(f"applications call {request.model.id} by another ARN: {arn}")
-        return self._found(name)
+        return require(self, name)
 
     def undeploy(self, name: str) -> None:
         """Delete all models of a deployment; a repetition is no error."""
@@ -197,7 +195,7 @@ class BedrockImportTarget:
         Raises:
             DeployModelError: It was deleted, is not loaded in time, or answers with no JSON object.
         """
-        arn = self._found(name).address
+        arn = require(self, name).address
         answer = self._account.polling.until(
             lambda: self._invoke(arn, body),
             lambda text: text is not None,
@@ -220,17 +218,6 @@ class BedrockImportTarget:
             )
             return str(answer["body"].read().decode("utf-8", errors="replace"))
         return None
-
-    def _delete(self, name: str, arn: str) -> None:
-        for model in self._models.of(name):
-            if model.arn == arn:
-                self._models.delete(model)
-
-    def _found(self, name: str) -> Deployment:
-        deployment = self.find(name)
-        if deployment is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return deployment
 
 
 def _by_deployment(models: Iterable[ImportedModel]) -> dict[str, list[ImportedModel]]:

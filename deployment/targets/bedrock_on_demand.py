@@ -10,23 +10,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import catalog.deployment_tags as tag
 from catalog.bedrock_custom_models import ON_DEMAND_REGIONS
 from deployment.account import DeploymentAccount
-from deployment.bedrock.calls import (
-    NOT_FOUND,
-    BedrockCalls,
-    model_of,
-    request_tags,
-    tag_list,
-)
-from deployment.bedrock.custom_models import CustomModels
-from deployment.bedrock.options import end_problems, option_problems
-from deployment.errors import DeployModelError, RolledBackError
+from deployment.bedrock.calls import request_tags, tag_list
+from deployment.bedrock.custom_model_target import CustomModelTarget
+from deployment.bedrock.options import end_problems
 from deployment.quote import DeploymentQuote
-from deployment.record import Deployment, DeploymentState
+from deployment.record import DeploymentState
 from deployment.targets.base import DeploymentRequest
-from launch.aws.session import explain_aws_errors
 from training.errors import Problem
 
 _STATES: Mapping[str, DeploymentState] = {
@@ -34,7 +25,6 @@ _STATES: Mapping[str, DeploymentState] = {
     "Active": "deployed",
     "Failed": "failed",
 }
-_HOURS = 2 * 3600.0
 
 
 def connect(account: DeploymentAccount) -> BedrockOnDemandTarget:
@@ -42,36 +32,24 @@ def connect(account: DeploymentAccount) -> BedrockOnDemandTarget:
     return BedrockOnDemandTarget(account)
 
 
-class BedrockOnDemandTarget:
-    """On-demand deployments of custom models.
-
-    Args:
-        account: The account.
-    """
+class BedrockOnDemandTarget(CustomModelTarget):
+    """On-demand deployments of custom models."""
 
     kind = "bedrock-on-demand"
-    form: str | None = None
-
-    def __init__(self, account: DeploymentAccount):
-        self._account, self._calls = account, BedrockCalls(account)
-        self._models = CustomModels(account)
+    noun = "deployment"
+    ignored = ("form", "throughput")
+    listing = ("list_custom_model_deployments", "modelDeploymentSummaries")
+    arn_key = "customModelDeploymentArn"
+    created_key = "createdAt"
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
-        yield from option_problems(request, "form", "throughput")
+        yield from super().problems(request)
         yield from end_problems(request)
-        region = self._account.environment.region
+        region = self.account.environment.region
         if region not in ON_DEMAND_REGIONS:
             where = ", ".join(ON_DEMAND_REGIONS)
             yield Problem("--env", "Bedrock deploys no custom models there", region, where)
-        yield from self._models.problems(request)
-        if self._is_foreign(request.spec.name):
-            yield Problem(
-                "name",
-                "a deployment of this name was not made by `temper deploy-model`",
-                self._name(request.spec.name),
-                "Choose another --name",
-            )
 
     def quote(self, request: DeploymentRequest) -> DeploymentQuote:
         """Return what the deployment costs: tokens alone."""
@@ -85,147 +63,39 @@ class BedrockOnDemandTarget:
             notes=("Bedrock's pricing page has the price of a stored custom model",),
         )
 
-    def find(self, name: str) -> Deployment | None:
-        """Return the deployment of a name, None if there is none."""
-        described = self._describe(name)
-        tags = self._calls.tags(described["customModelDeploymentArn"]) if described else {}
-        return self._deployment(described, tags) if described and tag.DEPLOYMENT in tags else None
+    def state(self, described: Mapping[str, Any]) -> DeploymentState:
+        """Return the state of a deployment, whose update has a status of its own."""
+        if described.get("updateDetails", {}).get("updateStatus") == "Updating":
+            return "deploying"
+        return _STATES[described["status"]]
 
-    def list(self) -> list[Deployment]:
-        """Return all deployments of the environment."""
-        found = []
-        key = "modelDeploymentSummaries"
-        for summary in self._calls.list("list_custom_model_deployments", key):
-            tags = self._calls.tags(summary["customModelDeploymentArn"])
-            described = self._get(summary["customModelDeploymentArn"])
-            if tag.DEPLOYMENT in tags and described is not None:
-                found.append(self._deployment(described, tags))
-        return found
+    def detail(self, described: Mapping[str, Any]) -> str:
+        """Return the reason of a failure."""
+        return str(described.get("failureMessage", ""))
 
-    def _deployment(self, described: Mapping[str, Any], tags: Mapping[str, str]) -> Deployment:
-        state = _STATES[described["status"]]
-        return Deployment(
-            name=tags[tag.DEPLOYMENT],
-            to=self.kind,
-            state="deploying" if _is_updating(described) else state,
-            model=model_of(tags),
-            address=described["customModelDeploymentArn"],
-            detail=described.get("failureMessage", ""),
-            tags=tags,
-            created=described["createdAt"],
-        )
-
-    def deploy(self, request: DeploymentRequest) -> Deployment:
-        """Deploy a version, or continue a deployment that was interrupted.
-
-        Raises:
-            DeployModelError: It failed, with Bedrock's reason.
-        """
-        name = request.spec.name
-        model = self._models.ensure(request)
-        described = self._describe(name)
-        if described is not None and described["status"] == "Failed":
-            self._delete(described["customModelDeploymentArn"])
-            described = None
-        if described is None:
-            tags = tag_list(request_tags(self._account, request))
-            with explain_aws_errors(f"deploying {request.model.id}"):
-                self._calls.client.create_custom_model_deployment(
-                    modelDeploymentName=self._name(name),
-                    modelArn=model,
-                    tags=tags,
-                    clientRequestToken=uuid.uuid4().hex,
-                )
-        described = self._settled(name)
-        if described["status"] != "Active":
-            reason = described.get("failureMessage") or "Bedrock gives no reason"
-            raise DeployModelError(
-                f"{self._name(name)} failed: {reason}. The same command deploys it again"
-            )
-        return self._found(name)
-
-    def swap(self, request: DeploymentRequest) -> Deployment:
-        """Put another version behind the ARN of a deployment.
-
-        Raises:
-            RolledBackError: Bedrock kept the version before.
-            DeployModelError: There is no deployment, or its model could not be created.
-        """
-        name = request.spec.name
-        if self._describe(name) is None:
-            raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
-        model = self._models.ensure(request)
-        before = self._settled(name)
-        arn = before["customModelDeploymentArn"]
-        if before["modelArn"] != model:
-            with explain_aws_errors(f"serving {request.model.id} as {name}"):
-                self._calls.client.update_custom_model_deployment(
-                    customModelDeploymentIdentifier=arn, modelArn=model
-                )
-            after = self._settled(name)
-            if after["modelArn"] != model:
-                self._models.delete_all(name, keep=after["modelArn"])
-                serving = model_of(self._calls.tags(arn))
-                raise RolledBackError(
-                    f"Bedrock kept the model before: {after.get('failureMessage') or 'no reason'}. "
-                    f"{serving} serves"
-                )
-        self._calls.set_tags(arn, request.tags)
-        self._models.delete_all(name, keep=model)
-        return self._found(name)
-
-    def undeploy(self, name: str) -> None:
-        """Remove a deployment and its custom models; a repetition is no error."""
-        if self._describe(name) is not None and not self._is_foreign(name):
-            self._delete(self._settled(name)["customModelDeploymentArn"])
-        if self._describe(name) is None:
-            self._models.delete_all(name)
-
-    def _name(self, name: str) -> str:
-        return self._account.resource_name(name)
-
-    def _get(self, identifier: str) -> dict[str, Any] | None:
-        return self._calls.get(
+    def read(self, identifier: str) -> dict[str, Any] | None:
+        """Return the description of a deployment by name or ARN, None if it does not exist."""
+        return self.calls.get(
             "get_custom_model_deployment", customModelDeploymentIdentifier=identifier
         )
 
-    def _describe(self, name: str) -> dict[str, Any] | None:
-        return self._get(self._name(name))
-
-    def _is_foreign(self, name: str) -> bool:
-        described = self._describe(name)
-        if described is None:
-            return False
-        return tag.DEPLOYMENT not in self._calls.tags(described["customModelDeploymentArn"])
-
-    def _settled(self, name: str) -> dict[str, Any]:
-        """Return a deployment that is neither created nor updated any more.
-
-        Raises:
-            DeployModelError: It was removed meanwhile.
-        """
-        described = self._account.polling.until(
-            lambda: self._describe(name),
-            lambda found: (
-                found is None or (found["status"] != "Creating" and not _is_updating(found))
-            ),
-            what=f"the deployment {self._name(name)}",
-            timeout_s=_HOURS,
+    def create(self, request: DeploymentRequest, model: str) -> None:
+        """Begin to create a deployment."""
+        self.calls.client.create_custom_model_deployment(
+            modelDeploymentName=self.name(request.spec.name),
+            modelArn=model,
+            tags=tag_list(request_tags(self.account, request)),
+            clientRequestToken=uuid.uuid4().hex,
         )
-        if described is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return described
 
-    def _delete(self, arn: str) -> None:
-        with explain_aws_errors(f"deleting {arn}", ignore=NOT_FOUND):
-            self._calls.client.delete_custom_model_deployment(customModelDeploymentIdentifier=arn)
+    def update(self, arn: str, model: str) -> None:
+        """Begin to put another custom model behind a deployment."""
+        self.calls.client.update_custom_model_deployment(
+            customModelDeploymentIdentifier=arn, modelArn=model
+        )
 
-    def _found(self, name: str) -> Deployment:
-        deployment = self.find(name)
-        if deployment is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return deployment
-
-
-def _is_updating(described: Mapping[str, Any]) -> bool:
-    return bool(described.get("updateDetails", {}).get("updateStatus") == "Updating")
+    def delete(self, described: Mapping[str, Any]) -> None:
+        """Delete a deployment."""
+        self.calls.client.delete_custom_model_deployment(
+            customModelDeploymentIdentifier=described[self.arn_key]
+        )

@@ -15,22 +15,14 @@ from typing import Any
 import catalog.deployment_tags as tag
 from catalog.bedrock_custom_models import COMMITMENT_DAYS
 from deployment.account import DeploymentAccount
-from deployment.bedrock.calls import (
-    NOT_FOUND,
-    BedrockCalls,
-    model_of,
-    request_tags,
-    tag_list,
-)
-from deployment.bedrock.custom_models import CustomModels
-from deployment.bedrock.options import option_problems
-from deployment.errors import DeployModelError, RolledBackError
+from deployment.bedrock.calls import request_tags, tag_list
+from deployment.bedrock.custom_model_target import CustomModelTarget
+from deployment.errors import DeployModelError
 from deployment.lifetime import cancel_end, schedule_end
 from deployment.quote import DeploymentQuote
 from deployment.record import Deployment, DeploymentState, end_tags, end_words
 from deployment.spec import ProvisionedUnits
 from deployment.targets.base import DeploymentRequest
-from launch.aws.session import explain_aws_errors
 from training.errors import Problem
 
 _STATES: Mapping[str, DeploymentState] = {
@@ -39,7 +31,6 @@ _STATES: Mapping[str, DeploymentState] = {
     "InService": "deployed",
     "Failed": "failed",
 }
-_HOURS = 6 * 3600.0
 
 
 def connect(account: DeploymentAccount) -> BedrockThroughputTarget:
@@ -47,35 +38,23 @@ def connect(account: DeploymentAccount) -> BedrockThroughputTarget:
     return BedrockThroughputTarget(account)
 
 
-class BedrockThroughputTarget:
-    """Provisioned throughput of custom models.
-
-    Args:
-        account: The account.
-    """
+class BedrockThroughputTarget(CustomModelTarget):
+    """Provisioned throughput of custom models."""
 
     kind = "bedrock-throughput"
-    form: str | None = None
-
-    def __init__(self, account: DeploymentAccount):
-        self._account, self._calls = account, BedrockCalls(account)
-        self._models = CustomModels(account)
+    noun = "throughput"
+    ignored = ("form",)
+    listing = ("list_provisioned_model_throughputs", "provisionedModelSummaries")
+    arn_key = "provisionedModelArn"
+    created_key = "creationTime"
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
-        yield from option_problems(request, "form")
-        yield from self._models.problems(request)
-        described = self._describe(request.spec.name)
+        yield from super().problems(request)
+        described = self.describe(request.spec.name)
         if described is None:
             return
-        if tag.DEPLOYMENT not in self._calls.tags(described["provisionedModelArn"]):
-            yield Problem(
-                "name",
-                "a throughput of this name was not made by `temper deploy-model`",
-                described["provisionedModelName"],
-                "Choose another --name",
-            )
-        base = self._models.base(request)
+        base = self.models.base(request)
         behind = described["foundationModelArn"].rpartition("/")[2]
         if base is not None and base != behind:
             yield Problem(
@@ -91,7 +70,7 @@ class BedrockThroughputTarget:
         price = None if units.unit_usd is None else units.units * units.unit_usd
         notes = []
         if price is None:
-            notes.append("AWS tells the price of a model unit in the console: throughput.unit_usd")
+            notes.append("the price of a model unit is shown in the console: throughput.unit_usd")
         if units.commitment and price is not None:
             days = COMMITMENT_DAYS[units.commitment]
             notes.append(
@@ -109,175 +88,88 @@ class BedrockThroughputTarget:
             notes=tuple(notes),
         )
 
-    def find(self, name: str) -> Deployment | None:
-        """Return the deployment of a name, None if there is none."""
-        described = self._describe(name)
-        return None if described is None else self._deployment(described)
+    def state(self, described: Mapping[str, Any]) -> DeploymentState:
+        """Return the state of a throughput."""
+        return _STATES[described["status"]]
 
-    def list(self) -> list[Deployment]:
-        """Return all deployments of the environment."""
-        key = "provisionedModelSummaries"
-        summaries = self._calls.list("list_provisioned_model_throughputs", key)
-        found = (self._deployment(summary) for summary in summaries)
-        return [deployment for deployment in found if deployment is not None]
-
-    def _deployment(self, described: Mapping[str, Any]) -> Deployment | None:
-        """Return a deployment from its throughput, None if it is not one."""
-        tags = self._calls.tags(described["provisionedModelArn"])
-        if tag.DEPLOYMENT not in tags:
-            return None
+    def detail(self, described: Mapping[str, Any]) -> str:
+        """Return the units, the end of a commitment and the reason of a failure."""
         units = described["modelUnits"]
         details = [f"{units} model unit{'s' if units > 1 else ''}"]
         if end := described.get("commitmentExpirationTime"):
             details.append(f"committed until {end:%F}")
         if reason := described.get("failureMessage"):
             details.append(reason)
-        return Deployment(
-            name=tags[tag.DEPLOYMENT],
-            to=self.kind,
-            state=_STATES[described["status"]],
-            model=model_of(tags),
-            address=described["provisionedModelArn"],
-            detail="; ".join(details),
-            tags=tags,
-            created=described["creationTime"],
-        )
+        return "; ".join(details)
 
-    def deploy(self, request: DeploymentRequest) -> Deployment:
-        """Provision throughput for a version, or continue what was interrupted.
+    def read(self, identifier: str) -> dict[str, Any] | None:
+        """Return the description of a throughput by name or ARN, None if it does not exist."""
+        return self.calls.get("get_provisioned_model_throughput", provisionedModelId=identifier)
 
-        Raises:
-            DeployModelError: It failed, with Bedrock's reason.
-        """
-        name = request.spec.name
-        model = self._models.ensure(request)
-        described = self._describe(name)
-        if described is not None and described["status"] == "Failed":
-            self._delete(described["provisionedModelArn"])
-            described = None
-        if described is None:
-            self._create(request, model)
-        described = self._settled(name)
-        if described["status"] != "InService":
-            reason = described.get("failureMessage") or "Bedrock gives no reason"
-            raise DeployModelError(
-                f"{self._name(name)} failed: {reason}. The same command provisions it again"
-            )
-        schedule_end(self._account, name, request.spec.end)
-        return self._found(name)
-
-    def _create(self, request: DeploymentRequest, model: str) -> None:
+    def create(self, request: DeploymentRequest, model: str) -> None:
+        """Begin to provision a throughput."""
         units = request.spec.throughput or ProvisionedUnits()
-        tags = request_tags(self._account, request)
+        tags = request_tags(self.account, request)
         if units.unit_usd is not None:
             tags[tag.HOURLY_USD] = f"{units.units * units.unit_usd:g}"
         commitment = {"commitmentDuration": units.commitment} if units.commitment else {}
-        with explain_aws_errors(f"provisioning throughput for {request.model.id}"):
-            self._calls.client.create_provisioned_model_throughput(
-                provisionedModelName=self._name(request.spec.name),
-                modelId=model,
-                modelUnits=units.units,
-                tags=tag_list(tags),
-                clientRequestToken=uuid.uuid4().hex,
-                **commitment,
-            )
+        self.calls.client.create_provisioned_model_throughput(
+            provisionedModelName=self.name(request.spec.name),
+            modelId=model,
+            modelUnits=units.units,
+            tags=tag_list(tags),
+            clientRequestToken=uuid.uuid4().hex,
+            **commitment,
+        )
 
-    def swap(self, request: DeploymentRequest) -> Deployment:
-        """Put another version behind the ARN of a throughput.
+    def update(self, arn: str, model: str) -> None:
+        """Begin to put another custom model behind a throughput."""
+        self.calls.client.update_provisioned_model_throughput(
+            provisionedModelId=arn, desiredModelId=model
+        )
 
-        Raises:
-            RolledBackError: Bedrock kept the version before.
-            DeployModelError: There is no throughput, or its model could not be created.
-        """
-        name = request.spec.name
-        if self._describe(name) is None:
-            raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
-        model = self._models.ensure(request)
-        before = self._settled(name)
-        arn = before["provisionedModelArn"]
-        if before["modelArn"] != model:
-            with explain_aws_errors(f"serving {request.model.id} as {name}"):
-                self._calls.client.update_provisioned_model_throughput(
-                    provisionedModelId=arn, desiredModelId=model
-                )
-            # A throughput whose update failed is in service, with the model before.
-            after = self._settled(name)
-            if after["modelArn"] != model:
-                self._models.delete_all(name, keep=after["modelArn"])
-                serving, reason = model_of(self._calls.tags(arn)), after.get("failureMessage")
-                raise RolledBackError(
-                    f"Bedrock kept the model before: {reason or 'it gives no reason'}. {serving} "
-                    f"serves"
-                )
-        self._calls.set_tags(arn, request.tags)
-        self._models.delete_all(name, keep=model)
-        schedule_end(self._account, name, request.spec.end)
-        return self._found(name)
-
-    def undeploy(self, name: str) -> None:
-        """Delete a throughput and its custom models; a repetition is no error.
+    def delete(self, described: Mapping[str, Any]) -> None:
+        """Delete a throughput.
 
         Raises:
             DeployModelError: It has a commitment, which is paid to its end.
         """
-        described = self._describe(name)
-        if described is not None and self._deployment(described) is not None:
-            settled = self._settled(name)
-            self._refuse_committed(settled)
-            self._delete(settled["provisionedModelArn"])
-            described = None
-        if described is None:
-            self._models.delete_all(name)
-            cancel_end(self._account, name)
+        self._refuse_committed(described)
+        self.calls.client.delete_provisioned_model_throughput(
+            provisionedModelId=described[self.arn_key]
+        )
+
+    def deploy(self, request: DeploymentRequest) -> Deployment:
+        """Provision throughput for a version, or continue what was interrupted."""
+        deployment = super().deploy(request)
+        schedule_end(self.account, request.spec.name, request.spec.end)
+        return deployment
+
+    def swap(self, request: DeploymentRequest) -> Deployment:
+        """Put another version behind the ARN of a throughput."""
+        deployment = super().swap(request)
+        schedule_end(self.account, request.spec.name, request.spec.end)
+        return deployment
+
+    def undeploy(self, name: str) -> None:
+        """Delete a throughput and its custom models; a repetition is no error."""
+        super().undeploy(name)
+        cancel_end(self.account, name)
 
     def _refuse_committed(self, described: Mapping[str, Any]) -> None:
-        """Raise if a throughput cannot be deleted yet.
+        """Raise if a throughput has a commitment, which is paid to its end.
 
         Raises:
-            DeployModelError: It has a commitment.
+            DeployModelError: It has one.
         """
         end = described.get("commitmentExpirationTime")
         now = datetime.now(UTC)
         if end is None or described["status"] == "Failed" or now >= end:
             return
-        hourly = self._calls.tags(described["provisionedModelArn"]).get(tag.HOURLY_USD)
+        hourly = self.calls.tags(described["provisionedModelArn"]).get(tag.HOURLY_USD)
         hours = (end - now).total_seconds() / 3600
         total = f", another ${float(hourly) * hours:,.0f}" if hourly else ""
         raise DeployModelError(
             f"{described['provisionedModelName']} is committed until {end:%F %R} UTC and is paid "
             f"until then{total}. Bedrock does not delete it before: run the same command after it"
         )
-
-    def _name(self, name: str) -> str:
-        return self._account.resource_name(name)
-
-    def _describe(self, name: str) -> dict[str, Any] | None:
-        return self._calls.get(
-            "get_provisioned_model_throughput", provisionedModelId=self._name(name)
-        )
-
-    def _settled(self, name: str) -> dict[str, Any]:
-        """Return a throughput that is neither created nor updated any more.
-
-        Raises:
-            DeployModelError: It was removed meanwhile.
-        """
-        described = self._account.polling.until(
-            lambda: self._describe(name),
-            lambda found: found is None or found["status"] not in ("Creating", "Updating"),
-            what=f"the throughput {self._name(name)}",
-            timeout_s=_HOURS,
-        )
-        if described is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return described
-
-    def _delete(self, arn: str) -> None:
-        with explain_aws_errors(f"deleting {arn}", ignore=NOT_FOUND):
-            self._calls.client.delete_provisioned_model_throughput(provisionedModelId=arn)
-
-    def _found(self, name: str) -> Deployment:
-        deployment = self.find(name)
-        if deployment is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return deployment

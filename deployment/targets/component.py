@@ -8,12 +8,13 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-deploy-models
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import catalog.deployment_tags as tag
 from deployment.account import DeploymentAccount
 from deployment.errors import DeployModelError, RolledBackError
-from deployment.lifetime import cancel_end, schedule_end
+from deployment.lifetime import cancel_end, past_end_problems, schedule_end
 from deployment.quote import DeploymentQuote, instance_quote
 from deployment.record import Deployment, DeploymentState, end_tags, end_words, model_of_tags
 from deployment.sagemaker.adapter_archive import model_of_archive, upload_archive
@@ -25,8 +26,9 @@ from deployment.sagemaker.alarms import (
     put_rollback_alarms,
     rollback_names,
     wake_alarm,
+    wake_name,
 )
-from deployment.sagemaker.checks import common_problems, end_problems, platform_problems
+from deployment.sagemaker.checks import common_problems, platform_problems
 from deployment.sagemaker.component_requests import (
     adapter_specification,
     component_config_request,
@@ -39,13 +41,16 @@ from deployment.sagemaker.endpoints import Endpoints
 from deployment.sagemaker.invoke import invoke_endpoint
 from deployment.sagemaker.requests import endpoint_request, model_request
 from deployment.sagemaker.scaling import copies_of, deregister_scaling, register_scaling
-from deployment.targets.base import DeploymentRequest
+from deployment.spec import DeploymentSpec
+from deployment.targets.base import DeploymentRequest, ignored_problems, require
 from training.console import say
 from training.errors import Problem
 
 _OF_SPECIFICATION = (
-    *("ModelName", "BaseInferenceComponentName"),
-    *("ComputeResourceRequirements", "StartupParameters"),
+    "ModelName",
+    "BaseInferenceComponentName",
+    "ComputeResourceRequirements",
+    "StartupParameters",
 )
 _STATES: Mapping[str, DeploymentState] = {
     "Creating": "deploying",
@@ -78,11 +83,12 @@ class ComponentTarget:
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
+        yield from ignored_problems(request, "capture", "batch", "throughput")
         if request.spec.adapter_of is None:
             yield from common_problems(self.account, request)
             return
         yield from platform_problems(self.account)
-        yield from end_problems(request)
+        yield from past_end_problems(request.spec.end)
         base = self.components.describe(self.account.resource_name(request.spec.adapter_of))
         yield from adapter_problems(self.account, request, base)
 
@@ -93,11 +99,11 @@ class ComponentTarget:
             what = f"an adapter on {spec.adapter_of}"
             return DeploymentQuote(what, 0.0, 0.0, 0.0, f"{removed}, or with its base", "its base")
         assert spec.instance is not None
-        least, most = (spec.scaling.min, spec.scaling.max) if spec.scaling else (spec.copies,) * 2
+        least, most = spec.copy_limits
         wakes = "from zero, requests fail for some minutes until a copy has started"
         return instance_quote(
             spec.instance,
-            (max(1, least), least, most),
+            (spec.first_copies, least, most),
             removed,
             region=self.account.environment.region,
             notes=(wakes,) if least == 0 else (),
@@ -133,7 +139,7 @@ class ComponentTarget:
         schedule_end(self.account, spec.name, spec.end)
         if request.verify is not None:
             request.verify()
-        return self._found(spec.name)
+        return require(self, spec.name)
 
     def swap(self, request: DeploymentRequest) -> Deployment:
         """Serve another version behind the same name, and wait until all copies do.
@@ -154,7 +160,7 @@ class ComponentTarget:
             )
         is_adapter = "BaseInferenceComponentName" in before["Specification"]
         spec = spec if not is_adapter else _on_same_base(request, before, self.account)
-        request = DeploymentRequest(spec, request.model, request.owner, request.verify)
+        request = replace(request, spec=spec)
         shift = None if is_adapter else rolling_update(spec.rollout, self._put_alarms(request))
         specification = self._make(request)
         try:
@@ -162,10 +168,10 @@ class ComponentTarget:
             self._verify(request, before)
         except RolledBackError as error:
             self._remove_models(spec.name, keep=served(before["Specification"]))
-            still = self._found(spec.name).model
+            still = require(self, spec.name).model
             raise RolledBackError(f"{error}. {still or 'The version before'} serves") from None
         self._remove_models(spec.name, keep=served(specification))
-        return self._found(spec.name)
+        return require(self, spec.name)
 
     def _verify(self, request: DeploymentRequest, before: Mapping[str, Any]) -> None:
         """Verify the version that serves now, and restore the one before if it fails.
@@ -210,7 +216,7 @@ class ComponentTarget:
         if self.endpoints.find(name) is not None:
             self.endpoints.remove(self.endpoints.name(name))
         self.endpoints.remove_leftovers(name)
-        delete_alarms(self.account, *rollback_names(self.account, name), f"{component}-wake")
+        delete_alarms(self.account, *rollback_names(self.account, name), wake_name(component))
         cancel_end(self.account, name)
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,12 +247,6 @@ class ComponentTarget:
 
     def _name(self, name: str) -> str:
         return self.account.resource_name(name)
-
-    def _found(self, name: str) -> Deployment:
-        deployment = self.find(name)
-        if deployment is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return deployment
 
     def _deployment(self, described: Mapping[str, Any]) -> Deployment:
         tags = self.components.calls.tags(described["InferenceComponentArn"])
@@ -310,7 +310,7 @@ def _without_component(endpoint: Deployment) -> Deployment:
 
 def _on_same_base(
     request: DeploymentRequest, before: Mapping[str, Any], account: DeploymentAccount
-) -> Any:
+) -> DeploymentSpec:
     """Return the specification with the base that an adapter is on."""
     base = before["Specification"]["BaseInferenceComponentName"]
     name = base.removeprefix(f"{account.environment.prefix}-")

@@ -22,6 +22,7 @@ from deployment.sagemaker.alarms import (
     of_endpoint,
     put_rollback_alarms,
     rollback_names,
+    wake_name,
 )
 from deployment.sagemaker.checks import common_problems, no_zero_problems
 from deployment.sagemaker.endpoints import Endpoints
@@ -38,9 +39,12 @@ from deployment.sagemaker.scaling import (
     register_scaling,
     variant_of,
 )
-from deployment.targets.base import DeploymentRequest
+from deployment.targets.base import DeploymentRequest, ignored_problems, require
 from training.console import say
 from training.errors import Problem
+
+OF_OTHERS = ("adapter_of", "devices", "batch", "throughput")
+"""Keys of a specification that endpoints with one model do not read."""
 
 
 def connect(account: DeploymentAccount) -> EndpointTarget:
@@ -64,6 +68,7 @@ class EndpointTarget:
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
+        yield from ignored_problems(request, *OF_OTHERS)
         yield from common_problems(self.account, request)
         yield from no_zero_problems(request)
 
@@ -71,7 +76,7 @@ class EndpointTarget:
         """Return what the deployment costs: an endpoint costs as much idle as in use."""
         spec = request.spec
         assert spec.instance is not None
-        least, most = (spec.scaling.min, spec.scaling.max) if spec.scaling else (spec.copies,) * 2
+        least, most = spec.copy_limits
         notes = []
         if least == 1 and spec.rollout.kind != "all-at-once":
             notes.append("a canary of one instance is the whole of it: with two, a part is shifted")
@@ -104,7 +109,7 @@ class EndpointTarget:
         schedule_end(self.account, request.spec.name, request.spec.end)
         if request.verify is not None:
             request.verify()
-        return self.found(request.spec.name)
+        return require(self, request.spec.name)
 
     def swap(self, request: DeploymentRequest) -> Deployment:
         """Serve another version behind the same name, and wait until it does.
@@ -139,7 +144,7 @@ class EndpointTarget:
             why = f" In alarm: {', '.join(ringing)}." if ringing else ""
             raise RolledBackError(f"{error}.{why} {self._still(spec.name)}") from None
         self.endpoints.remove_leftovers(spec.name, keep=(model, config))
-        return self.found(spec.name)
+        return require(self, spec.name)
 
     def _verify(self, request: DeploymentRequest, name: str, old: str, config: str) -> None:
         """Verify the version that serves now, and restore the one before if it fails.
@@ -164,7 +169,7 @@ class EndpointTarget:
         deregister_scaling(self.account, variant_of(endpoint))
         self.endpoints.remove(endpoint)
         self.endpoints.remove_leftovers(name)
-        delete_alarms(self.account, *rollback_names(self.account, name), f"{endpoint}-wake")
+        delete_alarms(self.account, *rollback_names(self.account, name), wake_name(endpoint))
         cancel_end(self.account, name)
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,17 +201,6 @@ class EndpointTarget:
         if scaling is not None and scaling.max > scaling.min:
             name = self.endpoints.name(request.spec.name)
             register_scaling(self.account, variant_of(name), scaling)
-
-    def found(self, name: str) -> Deployment:
-        """Return a deployment that exists.
-
-        Raises:
-            DeployModelError: It was removed meanwhile.
-        """
-        deployment = self.find(name)
-        if deployment is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return deployment
 
     def _used_by(self, config: str) -> tuple[str, ...]:
         return (config, *self.endpoints.models_of(config))

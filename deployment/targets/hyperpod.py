@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-import catalog.deployment_tags as tag
 from deployment.account import DeploymentAccount
-from deployment.errors import DeployModelError, RolledBackError
+from deployment.errors import DeployModelError, RemovedMeanwhileError, RolledBackError
 from deployment.hyperpod.checks import hyperpod_problems
 from deployment.hyperpod.manifest import KIND, START_TIMEOUT_S, inference_endpoint, tags_of
 from deployment.quote import DeploymentQuote, instance_quote
-from deployment.record import Deployment, DeploymentState, end_tags, end_words
+from deployment.record import Deployment, DeploymentState, end_tags, end_words, model_of_tags
 from deployment.sagemaker.invoke import invoke_endpoint
-from deployment.targets.base import DeploymentRequest
+from deployment.targets.base import DeploymentRequest, require
 from launch.eks.api_server import kubectl_of
 from launch.eks.cluster_objects import FIELD_MANAGER, LABELS
 from launch.eks.kubectl import Kubectl
@@ -88,11 +87,11 @@ class HyperPodTarget:
         """Return the price of the nodes that the deployment occupies."""
         spec = request.spec
         assert spec.instance is not None
-        least, most = (spec.scaling.min, spec.scaling.max) if spec.scaling else (spec.copies,) * 2
+        least, most = spec.copy_limits
         note = "these nodes belong to the cluster: those that it already has cost nothing more"
         return instance_quote(
             spec.instance,
-            (max(1, least), least, most),
+            (spec.first_copies, least, most),
             end_words(end_tags(spec.end)),
             region=self.account.environment.region,
             notes=(note,),
@@ -120,16 +119,15 @@ class HyperPodTarget:
         name = request.spec.name
         existing = self.kubectl.find(KIND, name)
         if existing is not None and _runs(existing) != self._wanted(request):
-            found = tags_of(existing)
             raise DeployModelError(
-                f"{name} exists with {found.get(tag.MODEL)}@{found.get(tag.VERSION)}. To serve "
-                f"another version: temper swap; to remove it: temper undeploy"
+                f"{name} exists with {model_of_tags(tags_of(existing))}. To serve another version: "
+                f"temper swap; to remove it: temper undeploy"
             )
         self._apply(inference_endpoint(self.account, request, self.kubectl.namespace))
         self._wait(request)
         if request.verify is not None:
             request.verify()
-        return self._found(name)
+        return require(self, name)
 
     def swap(self, request: DeploymentRequest) -> Deployment:
         """Serve another version behind the same name, and wait until it does.
@@ -151,13 +149,12 @@ class HyperPodTarget:
         except DeployModelError as error:
             if _runs(before) == self._wanted(request):
                 raise
-            found = tags_of(before)
-            version = f"{found.get(tag.MODEL)}@{found.get(tag.VERSION)}"
+            version = model_of_tags(tags_of(before))
             say(f"{request.model.id} does not serve as it should: {version} is restored")
             self._apply(_applied(before))
             self._settled(name)
             raise RolledBackError(f"{error}. {version} serves") from None
-        return self._found(name)
+        return require(self, name)
 
     def undeploy(self, name: str) -> None:
         """Remove a deployment with everything that was made for it; a repetition is no error.
@@ -208,7 +205,7 @@ class HyperPodTarget:
         """Return the object when the operator has finished with its latest content.
 
         Raises:
-            DeployModelError: It was removed meanwhile.
+            RemovedMeanwhileError: It was removed meanwhile.
         """
         item = self.account.polling.until(
             lambda: self.kubectl.find(KIND, name),
@@ -217,18 +214,12 @@ class HyperPodTarget:
             timeout_s=START_TIMEOUT_S + 300,
         )
         if item is None:
-            raise DeployModelError(f"{name} was removed by someone else")
+            raise RemovedMeanwhileError(name)
         return item
 
     def _wanted(self, request: DeploymentRequest) -> str:
         item = inference_endpoint(self.account, request, self.kubectl.namespace)
         return _runs(item)
-
-    def _found(self, name: str) -> Deployment:
-        item = self.kubectl.find(KIND, name)
-        if item is None:
-            raise DeployModelError(f"{name} was removed by someone else")
-        return self._deployment(item)
 
     def _deployment(self, item: dict[str, Any]) -> Deployment:
         tags, status = tags_of(item), item.get("status") or {}
@@ -239,7 +230,7 @@ class HyperPodTarget:
             name,
             self.kind,
             state,
-            f"{tags.get(tag.MODEL, '')}@{tags.get(tag.VERSION, '')}",
+            model_of_tags(tags),
             self.account.resource_name(name),
             _reason(item) if state == "failed" else "",
             tags,

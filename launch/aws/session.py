@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,12 +93,15 @@ def says_not_found(error: aws.ClientError) -> bool:
 
 
 @contextmanager
-def explain_aws_errors(action: str, ignore: Collection[str] = ()) -> Iterator[None]:
+def explain_aws_errors(
+    action: str, ignore: Collection[str] | Callable[[aws.ClientError], bool] = ()
+) -> Iterator[None]:
     """Convert errors of boto3 in the block into one clear message.
 
     Args:
         action: Action of the block, for the message ("reading the log of …").
-        ignore: Error codes that end the block without an error, such as those of missing objects.
+        ignore: Error codes that end the block without an error, such as those of missing objects;
+            or a function that returns whether an error does.
 
     Raises:
         LaunchError: In place of any error of boto3.
@@ -122,7 +125,8 @@ def explain_aws_errors(action: str, ignore: Collection[str] = ()) -> Iterator[No
             f"{action}: AWS_PROFILE={profile} is not in your AWS configuration"
         ) from None
     except aws.ClientError as error:
-        if error_code(error) not in ignore:
+        ignored = ignore(error) if callable(ignore) else error_code(error) in ignore
+        if not ignored:
             raise LaunchError(f"{action}: {_explain(error)}") from error
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise LaunchError(

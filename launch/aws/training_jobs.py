@@ -78,13 +78,9 @@ class TrainingJobs:
 
         Raises:
             LaunchError: SageMaker could not be asked, which says nothing about the job.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
-        with explain_aws_errors(f"describing the training job {name}"):
-            try:
-                return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
-            except aws.ClientError as error:
-                if not says_not_found(error):
-                    raise
+        """
+        with explain_aws_errors(f"describing the training job {name}", ignore=says_not_found):
+            return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
         return None
 
     def stop(self, name: str) -> str:

@@ -54,13 +54,9 @@ class ProcessingJobs:
 
         Raises:
             LaunchError: SageMaker could not be asked, which says nothing about the job.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
-        with explain_aws_errors(f"describing the processing job {name}"):
-            try:
-                return dict(self._sagemaker.describe_processing_job(ProcessingJobName=name))
-            except aws.ClientError as error:
-                if not says_not_found(error):
-                    raise
+        """
+        with explain_aws_errors(f"describing the processing job {name}", ignore=says_not_found):
+            return dict(self._sagemaker.describe_processing_job(ProcessingJobName=name))
         return None
 
     def stop(self, name: str) -> None:

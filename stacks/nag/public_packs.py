@@ -11,7 +11,8 @@ import aws_cdk as cdk
 import cdk_nag
 from constructs import Construct, IConstruct
 
-from stacks.nag.suppressions import SUPPRESSIONS, Suppression
+from stacks.nag.suppression import Suppression
+from stacks.nag.suppressions import SUPPRESSIONS
 from stacks.nag.temper_pack import TemperRules
 
 PACKS = (

@@ -18,6 +18,7 @@ from emulator.bedrock_account import BedrockTimings
 from emulator.clock import Clock
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.session import AwsSession
+from tests.unit.deployment.interruption import killed_after
 from tests.unit.emulator.bedrock import ADDRESS, EmulatedBedrock, emulated_bedrock
 from tests.unit.launch.fake_accounts import DEV, VALUES
 
@@ -80,16 +81,8 @@ class BedrockDeployments:
 
     def killed_after(self, pauses: int) -> DeploymentAccount:
         """Return the account of a command that is killed in a pause while it waits."""
-        left = pauses
-
-        def pause(seconds: float) -> None:
-            nonlocal left
-            if left == 0:
-                raise KeyboardInterrupt
-            left -= 1
-            self.clock.advance(seconds)
-
-        return replace(self.account, polling=Polling(sleep=pause, now=self.clock.now))
+        polling = killed_after(pauses, self.clock.advance, self.clock.now)
+        return replace(self.account, polling=polling)
 
 
 @contextmanager

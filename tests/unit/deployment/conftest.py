@@ -22,6 +22,7 @@ from registry.command import RegisterOptions, register_model
 from registry.record import ModelRecord, StageChange
 from registry.remote.sagemaker import SageMakerRegistry
 from registry.store import LocalRegistry
+from tests.unit.deployment.interruption import killed_after
 from tests.unit.emulator.conftest import (
     IMAGE,
     ROLE,
@@ -133,6 +134,11 @@ class Deployments:
         word = {"EndpointConfig": "endpoint_configs", "Model": "models", "Endpoint": "endpoints"}
         answer = getattr(client, f"list_{word[kind]}")()
         return [one[f"{kind}Name"] for one in answer[f"{kind}s"]]
+
+    def killed_after(self, pauses: int) -> DeploymentAccount:
+        """Return the account of a command that is killed in a pause while it waits."""
+        polling = killed_after(pauses, self.hosted.advance, self.hosted.clock.now)
+        return replace(self.account, polling=polling)
 
     def calls(self, operation: str) -> int:
         """Return how often an operation of SageMaker was called."""

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from deployment.errors import DeployModelError, RolledBackError
-from deployment.targets.base import available_kinds, connect_target
+from deployment.spec import TARGET_KINDS
+from deployment.targets.base import connect_target
 from deployment.targets.bedrock_import import BedrockImportTarget
 from deployment.targets.bedrock_on_demand import BedrockOnDemandTarget
 from deployment.targets.bedrock_throughput import BedrockThroughputTarget
@@ -42,7 +43,7 @@ def texts(problems: Any) -> str:
 
 
 def test_every_kind_of_bedrock_has_a_module(deployments: BedrockDeployments) -> None:
-    kinds = [kind for kind in available_kinds() if kind.startswith("bedrock")]
+    kinds = [kind for kind in TARGET_KINDS if kind.startswith("bedrock")]
     assert kinds == ["bedrock-import", "bedrock-on-demand", "bedrock-throughput"]
     for kind in kinds:
         assert connect_target(kind, deployments.account).list() == []

@@ -18,7 +18,7 @@ DEPLOY = ("--to", "endpoint", "--instance", "ml.g5.xlarge", "--idle", "6")
 def environment(deployments: Deployments, monkeypatch: pytest.MonkeyPatch) -> Deployments:
     monkeypatch.setattr(deployment.command, "connect_account", lambda name: deployments.account)
     kinds = ["endpoint", "component", "async"]
-    monkeypatch.setattr(deployment.command, "available_kinds", lambda: kinds)
+    monkeypatch.setattr(deployment.command, "TARGET_KINDS", kinds)
     return deployments
 
 

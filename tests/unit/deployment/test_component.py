@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from deployment.errors import DeployModelError, RolledBackError
-from deployment.polling import Polling
 from deployment.targets.component import ComponentTarget
 from deployment.targets.endpoint import EndpointTarget
 from tests.unit.deployment.conftest import Deployments, reply
@@ -103,17 +102,7 @@ def test_answers_that_differ_restore_the_version_before(deployments: Deployments
 @pytest.mark.parametrize("pauses", [1, 8])
 def test_the_same_command_continues_after_a_kill(deployments: Deployments, pauses: int) -> None:
     deployments.register("a")
-    left = pauses
-
-    def killed(seconds: float) -> None:
-        nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
-        deployments.hosted.advance(seconds)
-
-    polling = Polling(sleep=killed, now=deployments.hosted.clock.now)
-    target = ComponentTarget(replace(deployments.account, polling=polling))
+    target = ComponentTarget(deployments.killed_after(pauses))
     with pytest.raises(KeyboardInterrupt):
         target.deploy(deployments.request("support@1.0.0", to="component"))
     found = ComponentTarget(deployments.account).find("support")

@@ -77,17 +77,7 @@ def test_the_container_has_no_network_of_its_own(deployments: Deployments) -> No
 @pytest.mark.parametrize("pauses", [0, 1, 3])
 def test_the_same_command_continues_after_a_kill(deployments: Deployments, pauses: int) -> None:
     deployments.register("a")
-    left = pauses
-
-    def killed(seconds: float) -> None:
-        nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
-        deployments.hosted.advance(seconds)
-
-    polling = Polling(sleep=killed, now=deployments.hosted.clock.now)
-    target = EndpointTarget(replace(deployments.account, polling=polling))
+    target = EndpointTarget(deployments.killed_after(pauses))
     with pytest.raises(KeyboardInterrupt):
         target.deploy(deployments.request("support@1.0.0"))
     deploy(deployments)
@@ -151,17 +141,7 @@ def test_each_kind_of_shift_is_accepted(deployments: Deployments, kind: str) -> 
 
 def test_an_interrupted_swap_continues(deployments: Deployments) -> None:
     target = two_versions(deployments)
-    left = 2
-
-    def killed(seconds: float) -> None:
-        nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
-        deployments.hosted.advance(seconds)
-
-    polling = Polling(sleep=killed, now=deployments.hosted.clock.now)
-    other = EndpointTarget(replace(deployments.account, polling=polling))
+    other = EndpointTarget(deployments.killed_after(2))
     request = deployments.request("support@1.0.1")
     with pytest.raises(KeyboardInterrupt):
         other.swap(request)
@@ -267,8 +247,7 @@ def test_undeploy_leaves_nothing(deployments: Deployments) -> None:
 def test_a_deployment_is_removed_while_it_is_created(deployments: Deployments) -> None:
     deployments.register("a")
     target = EndpointTarget(deployments.account)
-    polling = Polling(sleep=lambda s: (_ for _ in ()).throw(KeyboardInterrupt))
-    other = EndpointTarget(replace(deployments.account, polling=polling))
+    other = EndpointTarget(deployments.killed_after(0))
     with pytest.raises(KeyboardInterrupt):
         other.deploy(deployments.request("support@1.0.0"))
     target.undeploy("support")

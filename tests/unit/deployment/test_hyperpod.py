@@ -167,16 +167,20 @@ def test_a_failure_is_told_with_the_reason(target: HyperPodTarget) -> None:
     assert (found.state, found.detail) == ("failed", "0/3 nodes are available")
 
 
-def test_a_deployment_that_another_changed_meanwhile(target: HyperPodTarget) -> None:
+def test_a_deployment_that_another_changed_meanwhile(
+    target: HyperPodTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kubectl = cluster(target)
     target.deploy(request())
-    apply = target._apply
+    run = kubectl.run
 
-    def changed(item: Any) -> None:
-        apply(item)
-        kubectl.objects["support"]["spec"]["modelSourceConfig"]["modelLocation"] = "trees/9"
+    def changed(*arguments: str, stdin: str = "") -> str:
+        answer = run(*arguments, stdin=stdin)
+        if arguments[0] == "apply":
+            kubectl.objects["support"]["spec"]["modelSourceConfig"]["modelLocation"] = "trees/9"
+        return answer
 
-    target._apply = changed  # type: ignore[method-assign]
+    monkeypatch.setattr(kubectl, "run", changed)
     with pytest.raises(DeployModelError, match="runs s3://temper-dev-models/trees/9, not"):
         target.deploy(request())
 

@@ -149,6 +149,9 @@ def test_a_platform_without_serving_is_refused(deployments: Deployments) -> None
         ),
         ({"settings": {"NAME": "x" * 1025}}, "SageMaker allows 1024"),
         ({"to": "batch"}, "batch.input: is missing"),
+        ({"adapter_of": "other"}, "adapter_of: has no effect on a deployment to endpoint"),
+        ({"to": "component", "capture": "5%"}, "capture: has no effect"),
+        ({"to": "async", "devices": 2}, "devices: has no effect"),
         (
             {"to": "batch", "batch": {"input": "s3://temper-dev-runs-1/none"}},
             "transform jobs have drivers up to CUDA 12.2",

@@ -220,6 +220,6 @@ def test_alarms(account: DeploymentAccount) -> None:
         check("cloudwatch", "PutMetricAlarm", latency)
         assert latency["Threshold"] == 30e6
     policy = "arn:aws:autoscaling:us-east-1:123456789012:scalingPolicy:1"
-    for alarm in (wake_alarm(account, "c", policy), backlog_alarm(account, "e", policy)):
+    for alarm in (wake_alarm("c", policy), backlog_alarm("e", policy)):
         check("cloudwatch", "PutMetricAlarm", alarm)
         assert alarm["AlarmActions"] == [policy]
