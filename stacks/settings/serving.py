@@ -151,7 +151,6 @@ class DeploymentSettings(SettingsSection):
     variables: dict[str, str] = Field(default_factory=dict)
     monthly_usd: int = Field(ge=1)
     end: DeploymentEnd
-    generation: int = Field(1, ge=1)
 
 
 class ServingSection(SettingsSection):

@@ -73,7 +73,7 @@ def undeploy(
     result: dict[str, list[str]] = {"deleted": [], "kept": [], "failed": failed}
     values: dict[str, int] = {}
     for kind in kinds:
-        resources, remove = _source(client, kind, prefix)
+        resources, remove = _source(client, kind, prefix, rule.now)
         outcome = _remove(resources, remove, cloudwatch, rule)
         result["deleted"] += outcome.deleted
         result["kept"] += outcome.kept
@@ -92,12 +92,12 @@ def undeploy(
 
 
 def _source(
-    client: Callable[[str], Any], kind: str, prefix: str
+    client: Callable[[str], Any], kind: str, prefix: str, now: datetime
 ) -> tuple[Iterator[BilledResource], Remove]:
     if kind == "throughput":
         bedrock = client("bedrock")
         return (
-            list_throughputs(bedrock, prefix),
+            list_throughputs(bedrock, prefix, now),
             lambda resource: delete_throughput(bedrock, resource.name),
         )
     sagemaker = client("sagemaker")

@@ -1,6 +1,7 @@
 """Provisioned throughput of Bedrock, of which each hour is billed."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -8,7 +9,7 @@ from botocore.exceptions import ClientError
 from .rule import BilledResource, CallMetric
 
 
-def list_throughputs(bedrock: Any, prefix: str) -> Iterator[BilledResource]:
+def list_throughputs(bedrock: Any, prefix: str, now: datetime) -> Iterator[BilledResource]:
     """Yield the throughputs whose names begin with the prefix of the environment."""
     pages = bedrock.get_paginator("list_provisioned_model_throughputs").paginate(
         nameContains=prefix
@@ -16,22 +17,27 @@ def list_throughputs(bedrock: Any, prefix: str) -> Iterator[BilledResource]:
     for page in pages:
         for summary in page["provisionedModelSummaries"]:
             if summary["provisionedModelName"].startswith(f"{prefix}-"):
-                yield _resource(bedrock, summary)
+                yield _resource(bedrock, summary, now)
 
 
-def _resource(bedrock: Any, summary: Mapping[str, Any]) -> BilledResource:
+def _resource(bedrock: Any, summary: Mapping[str, Any], now: datetime) -> BilledResource:
     arn = summary["provisionedModelArn"]
     answer = bedrock.list_tags_for_resource(resourceARN=arn)
-    # A commitment cannot be deleted before its end.
     settled = summary["status"] in ("InService", "Failed")
     return BilledResource(
         "throughput",
         arn,
         summary["creationTime"],
         {tag["key"]: tag["value"] for tag in answer.get("tags", [])},
-        settled and not summary.get("commitmentDuration"),
+        settled and not _is_committed(summary, now),
         (CallMetric("AWS/Bedrock", "Invocations", {"ModelId": arn}),),
     )
+
+
+def _is_committed(summary: Mapping[str, Any], now: datetime) -> bool:
+    """Return whether a throughput cannot be deleted yet: it is billed after its commitment, too."""
+    end = summary.get("commitmentExpirationTime")
+    return bool(summary.get("commitmentDuration")) and (end is None or now < end)
 
 
 def delete_throughput(bedrock: Any, arn: str) -> bool:

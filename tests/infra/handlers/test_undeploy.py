@@ -271,6 +271,16 @@ def test_a_commitment_stays_and_its_idleness_is_reported(account: Account) -> No
     assert account.run("throughput", idle_hours=6, idle=1)["kept"] == [THROUGHPUT + "a" * 12]
 
 
+def test_throughput_is_removed_once_its_commitment_is_over(account: Account) -> None:
+    over = {"commitmentDuration": "OneMonth", "commitmentExpirationTime": NOW - timedelta(hours=1)}
+    account.has_throughput(_throughput("temper-dev-a-1", "a", **over))
+    account.calls(0)
+    account.calls(0)
+    account.deletes_throughput("a")
+    outcome = account.run("throughput", idle_hours=6, idle=0)
+    assert outcome["deleted"] == [THROUGHPUT + "a" * 12]
+
+
 def test_what_is_being_created_stays_for_the_next_time(account: Account) -> None:
     account.has_throughput(_throughput("temper-dev-a-1", "a", "Creating", creationTime=NOW))
     outcome = account.run("throughput", everything=True, idle_hours=6)
