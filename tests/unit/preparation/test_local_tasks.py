@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +26,10 @@ class KilledStep(PipelineStep):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_ends_the_preparation_with_a_message() -> None:
+def test_a_worker_that_dies_ends_the_preparation_with_a_message(tmp_path: Path) -> None:
+    settings = {"tasks": 2, "workers": 1, "logging_dir": str(tmp_path)}
     with (
         LocalTasks(workers=2, most=2, lock=None) as tasks,
         pytest.raises(CrashError, match=r"a worker died without a message.*resumes"),
     ):
-        list(tasks.run_ranks([KilledStep()], {"tasks": 2}, [0, 1]))
+        list(tasks.run_ranks([KilledStep()], settings, [0, 1]))
