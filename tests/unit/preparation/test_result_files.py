@@ -94,3 +94,30 @@ def test_a_gzip_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jsonl\.gz: the gzip file is cut short"):
         _prepare(tmp_path, str(path))
     assert not list((tmp_path / "out/tidy").glob("[!.]*"))
+
+
+def test_the_report_shows_what_would_be_dropped_by_source_and_language(tmp_path: Path) -> None:
+    """With `action: report` every row is written, and the page has examples of each reason."""
+    german = "Der Fluss entspringt in den Bergen und mündet bei der alten Mühle in den See."
+    answers = {"a": [(german, "Ja."), (TEXT["text"], "Yes.")], "b": [(TEXT["text"], "No.")]}
+    sources = [
+        _write(tmp_path / f"{name}.jsonl", *({"prompt": p, "completion": c} for p, c in pairs))
+        for name, pairs in answers.items()
+    ]
+    steps = [{"step": "language", "keep": ["en"]}, {"step": "quality", "rules": ["answers"]}]
+    folder = _prepare(tmp_path, sources, steps=steps)
+    report = json.loads((folder / "report.json").read_text())
+    assert report["rows_written"] == report["rows_read"] == 3
+    _, language, quality = report["steps"]
+    assert language["would_reject"] == {"other_language": 1}
+    assert language["affected"] == {"other_language": {"source: a.jsonl": 1, "language: de": 1}}
+    assert quality["affected"]["answer_has_too_few_words"] == {
+        "source: a.jsonl": 2,
+        "source: b.jsonl": 1,
+        "language: de": 1,
+        "language: en": 2,
+    }
+    page = (folder / "report.html").read_text()
+    for step in (language, quality):
+        for examples in step["examples"].values():
+            assert examples and all(example["text"] in page for example in examples)
