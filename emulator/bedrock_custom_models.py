@@ -27,7 +27,7 @@ _SUMMARY = (
 
 
 class CustomModelApi:
-    """Custom models and their deployments.
+    """Custom models.
 
     Args:
         account: The account.
