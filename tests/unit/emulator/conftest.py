@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 
 from emulator.clock import FakeClock
-from emulator.hosting.context import HostingFaults, HostingTimings
+from emulator.hosting.context import HostingTimings
 from emulator.instance import ContainerSpec, NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.moto_account import moto_server
@@ -221,4 +221,3 @@ def account(running_account: HostedAccount) -> Iterator[HostedAccount]:
     """Yield the account without models and endpoints."""
     yield running_account
     running_account.emulator.close()
-    running_account.emulator.hosting.context.faults = HostingFaults()
