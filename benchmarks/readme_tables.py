@@ -40,9 +40,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def circumstances(packages: Sequence[str] = ("torch", "transformers", "trl")) -> str:
     """Return one line with the date, the machine and the versions of a measurement."""
     memory_gib = psutil.virtual_memory().total / 2**30
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    python = f"Python {platform.python_version()}"
+    versions = ", ".join([python, *(f"{name} {version(name)}" for name in packages)])
     return (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {psutil.cpu_count()} cores "
-        f"({platform.machine()}), {memory_gib:.0f} GiB, Python {platform.python_version()}, "
-        f"{versions}."
+        f"({platform.machine()}), {memory_gib:.0f} GiB, {versions}."
     )

@@ -3,17 +3,17 @@
     ClientError
     ├── InvalidArgumentError          the application's arguments; nothing was sent
     ├── MaskingError              personal data could not be masked; nothing was sent
-    ├── GuardrailBlockedError     a guardrail refused the prompt or the answer
-    ├── StreamInterruptedError    a stream broke off after parts of it were delivered
-    └── EndpointError             an endpoint did not answer
-        ├── RequestRefusedError   it refuses this request (HTTP 400, 413, 422)
-        ├── AccessRefusedError    wrong key, missing right, or no such model (401, 403, 404)
-        ├── ThrottledError        it has too much to do (429)
-        ├── UnavailableError      server errors, lost connections, time-outs
-        ├── CircuitOpenError      it failed often lately and is not asked for a while
+    ├── GuardrailBlockedError         a guardrail refused the prompt or the answer
+    ├── StreamInterruptedError        a stream broke off after parts of it were delivered
+    └── EndpointError                 an endpoint did not answer
+        ├── RequestRefusedError       it refuses this request (HTTP 400, 413, 422)
+        ├── AccessRefusedError        wrong key, missing right, or no such model (401, 403, 404)
+        ├── ThrottledError            it has too much to do (429)
+        ├── UnavailableError          server errors, lost connections, time-outs
+        ├── CircuitOpenError          it failed often lately and is not asked for a while
         └── NoEndpointAnsweredError   none of several endpoints answered
 
-A message holds what was sent at most, so no value that was masked.
+A message quotes at most what was sent, so never a value that was masked.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class GuardrailBlockedError(ClientError):
     """A guardrail refused the prompt or the answer.
 
     Args:
-        message: What was refused, and by which rule.
+        message: Message that names what was refused, and the rule.
         source: `prompt` or `answer`.
     """
 

@@ -131,7 +131,7 @@ class PersonalDataMask:
             texts, values = _replaced(row, findings)
             messages = row.with_texts(texts).columns["messages"]
         except Exception as error:
-            # The message of an unexpected error may quote a text, so only its class is told.
+            # The message of an unexpected error may quote a text, so only its class is named.
             raise MaskingError(
                 f"personal data could not be masked ({type(error).__name__}); nothing was sent"
             ) from None

@@ -81,8 +81,7 @@ class EmfMetrics:
 
     def __call__(self, record: CallRecord) -> None:
         """Write the metrics of a call."""
-        values = {name: value for name, (value, _) in _metrics(record).items()}
-        units = {name: unit for name, (_, unit) in _metrics(record).items()}
+        metrics = _metrics(record)
         line = {
             "_aws": {
                 "Timestamp": int(time.time() * 1000),
@@ -90,13 +89,13 @@ class EmfMetrics:
                     {
                         "Namespace": self._namespace,
                         "Dimensions": [[*self._dimensions, "Endpoint"]],
-                        "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
+                        "Metrics": [{"Name": n, "Unit": unit} for n, (_, unit) in metrics.items()],
                     }
                 ],
             },
             **self._dimensions,
             "Endpoint": record.endpoint,
-            **values,
+            **{name: value for name, (value, _) in metrics.items()},
         }
         if record.error is not None:
             line["Error"] = record.error

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from emulator.clock import Clock
+from emulator.moto_account import ACCOUNT
 from emulator.request_validation import Client, RequestRejected
 
-ACCOUNT = "123456789012"
 Create = Callable[[str], object]
 
 

@@ -1,8 +1,8 @@
 """Emulated Amazon Bedrock: import, custom models, deployments, throughput, batches and inference.
 
 Requests and responses are validated against the service's description, and models really answer:
-each is served by a process of its own. What the emulator cannot show: which models and settings the
-service itself accepts beyond its documentation, its prices, its speed.
+each is served by a process of its own. The emulator cannot show which models and settings the
+service itself accepts beyond its documentation, nor its prices or its speed.
 """
 
 from __future__ import annotations

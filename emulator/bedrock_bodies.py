@@ -13,7 +13,7 @@ from typing import Any
 
 from emulator.request_validation import reject
 
-_CHAT, _COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, _COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _SHARED = {"maxTokens": "max_tokens", "temperature": "temperature", "topP": "top_p"}
 
@@ -41,7 +41,7 @@ class InvokeBody:
         """
         fields = {key: value for key, value in document.items() if key != "model"}
         if "messages" in fields:
-            return cls(_CHAT, fields)
+            return cls(CHAT, fields)
         if "prompt" not in fields:
             reject("Malformed input request: neither prompt nor messages is given")
         if "max_gen_len" not in fields:

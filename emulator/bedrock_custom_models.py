@@ -27,7 +27,7 @@ _SUMMARY = (
 
 
 class CustomModelApi:
-    """Custom models and their deployments.
+    """Custom models.
 
     Args:
         account: The account.
@@ -113,7 +113,11 @@ class CustomModelApi:
         return self.models.get(request["modelIdentifier"])
 
     def list(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return custom models (ListCustomModels)."""
+        """Return custom models (ListCustomModels), without those that have no base.
+
+        A summary must name a base, and the service does not document one for a model that failed
+        because its base is not supported.
+        """
         models, more = self.models.page(request, "creationTime", modelStatus="modelStatus")
         summaries = [
             {
@@ -121,6 +125,7 @@ class CustomModelApi:
                 "baseModelName": base_name(m).partition(":")[0],
             }
             for m in models
+            if "baseModelArn" in m
         ]
         return {"modelSummaries": summaries, **more}
 

@@ -17,6 +17,7 @@ import httpx2
 
 from emulator.bedrock_account import BedrockAccount, arn_kind
 from emulator.bedrock_bodies import (
+    CHAT,
     InvokeBody,
     chat_body,
     converse_answer,
@@ -30,7 +31,6 @@ from emulator.model_process import ModelProcess
 from emulator.request_validation import RequestRejected, reject
 
 _NOT_READY = "Model is not ready for inference. Wait and try your request again. Refer to the docs."
-_CHAT = "/v1/chat/completions"
 
 
 class _Copy:
@@ -88,7 +88,7 @@ class BedrockRuntime:
         self._check_converse(request["modelId"])
         body = chat_body(request)
         began = self._account.clock.now()
-        answer = self._post(self._process(request["modelId"]), _CHAT, body)
+        answer = self._post(self._process(request["modelId"]), CHAT, body)
         return converse_answer(answer, int((self._account.clock.now() - began) * 1000))
 
     def converse_stream(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class BedrockRuntime:
         self._check_converse(request["modelId"])
         body = chat_body(request)
         return {
-            "stream": converse_events(self._stream(self._process(request["modelId"]), _CHAT, body))
+            "stream": converse_events(self._stream(self._process(request["modelId"]), CHAT, body))
         }
 
     def answer(self, model: str, body: Mapping[str, Any], *, converse: bool) -> Mapping[str, Any]:

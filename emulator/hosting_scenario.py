@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emulator.environment import EmulatedEnvironment
+from emulator.moto_account import ACCOUNT
 from launch.errors import LaunchError
 
 INSTANCE = "ml.g5.xlarge"
@@ -179,6 +180,7 @@ def publish_serving(environment: EmulatedEnvironment) -> None:
     An environment without `serving` lacks the role, the security group and the image of endpoints.
     """
     service, prefix = environment.service, environment.environment.prefix
+    function = f"arn:aws:lambda:{service.region}:{ACCOUNT}:function:{prefix}"
     ssm, ec2 = service.client("ssm"), service.client("ec2")
     known = {
         parameter["Name"].removeprefix(f"/{prefix}/"): parameter["Value"]
@@ -207,7 +209,7 @@ def publish_serving(environment: EmulatedEnvironment) -> None:
     values = {
         "roles/serving": role["Role"]["Arn"],
         "serving/security-group": group["GroupId"],
-        "serving/undeploy-function": f"arn:aws:lambda:us-east-1:123456789012:function:{prefix}",
+        "serving/undeploy-function": function,
     }
     for name, value in values.items():
         ssm.put_parameter(Name=f"/{prefix}/{name}", Value=value, Type="String")

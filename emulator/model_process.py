@@ -16,7 +16,7 @@ import httpx2
 
 _ADDRESS = re.compile(r"(http://\S+)/v1 ")
 _TIMEOUT_S = 300.0
-_EVENT = "data: "
+_DONE = "[DONE]"
 
 
 class ModelProcess:
@@ -96,9 +96,9 @@ class ModelProcess:
             if response.status_code != 200:
                 response.read()
             check(response)
-            for line in response.iter_lines():
-                if line.startswith(_EVENT) and line != "data: [DONE]":
-                    yield json.loads(line.removeprefix(_EVENT))
+            for event in httpx2.EventSource(response):
+                if event.data != _DONE:
+                    yield json.loads(event.data)
 
     def stop(self) -> None:
         """End the process."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from botocore.exceptions import ClientError
 
@@ -48,7 +48,7 @@ def check_request(request: dict[str, Any], client: Client, quotas: Mapping[str, 
     _check_quota(request, quotas)
 
 
-def reject(message: str) -> None:
+def reject(message: str) -> NoReturn:
     """Reject a request as invalid.
 
     Raises:

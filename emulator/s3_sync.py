@@ -77,9 +77,28 @@ class EmulatedBucket:
             self._upload(file, to / file.relative_to(folder).as_posix(), kms_key)
         return bool(files)
 
+    def read(self, uri: S3Uri) -> bytes:
+        """Return the content of an object."""
+        content: bytes = self.s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
+        return content
+
+    def write(self, content: bytes, to: S3Uri, kms_key: str | None) -> None:
+        """Write an object.
+
+        Args:
+            content: Its content.
+            to: Its address.
+            kms_key: KMS key that encrypts it; None for the bucket's default.
+        """
+        encryption = _encryption(kms_key)
+        self.s3.put_object(Bucket=to.bucket, Key=to.key, Body=content, **encryption)
+
     def _upload(self, file: Path, to: S3Uri, kms_key: str | None) -> None:
-        extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
-        self.s3.upload_file(str(file), to.bucket, to.key, ExtraArgs=extra)
+        self.s3.upload_file(str(file), to.bucket, to.key, ExtraArgs=_encryption(kms_key))
+
+
+def _encryption(kms_key: str | None) -> dict[str, str]:
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
 class CheckpointSync:

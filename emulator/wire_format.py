@@ -108,7 +108,7 @@ def _parse_payload(name: str, member: Shape, body: bytes) -> dict[str, Any]:
 def serialize_json(operation: OperationModel, response: Mapping[str, Any]) -> HttpResponse:
     """Return the HTTP response of the `json` protocol."""
     shape = operation.output_shape
-    content = _encode(shape, response, "unixTimestamp") if shape else {}
+    content = _encode(shape, response) if shape else {}
     headers = {"Content-Type": "application/x-amz-json-1.1"}
     return HttpResponse(200, headers, json.dumps(content).encode())
 
@@ -136,7 +136,7 @@ def serialize_rest(operation: OperationModel, response: Mapping[str, Any]) -> Ht
         elif place == "statusCode":
             status = int(value)
         else:
-            content[key] = _encode(member, value, "unixTimestamp")
+            content[key] = _encode(member, value)
     if not payload:
         body = json.dumps(content).encode()
     return HttpResponse(status, headers, body)
@@ -147,7 +147,7 @@ def _serialize_payload(member: Shape, value: Any) -> bytes | Iterable[bytes]:
         return (encode_event(member, event) for event in value)
     if member.type_name == "blob":
         return value if isinstance(value, bytes) else str(value).encode()
-    return json.dumps(_encode(member, value, "unixTimestamp")).encode()
+    return json.dumps(_encode(member, value)).encode()
 
 
 def encode_event(stream: Shape, event: Mapping[str, Any]) -> bytes:
@@ -170,7 +170,7 @@ def encode_event(stream: Shape, event: Mapping[str, Any]) -> bytes:
     else:
         part = value.get(blob, {}) if blob else value
         described = shape.members[blob] if blob else shape
-        content = json.dumps(_encode(described, part, "unixTimestamp")).encode()
+        content = json.dumps(_encode(described, part)).encode()
         content_type = "application/json"
     headers = b"".join(
         bytes([len(key)]) + key.encode() + b"\x07" + len(text).to_bytes(2, "big") + text.encode()
@@ -210,25 +210,23 @@ def _decode(shape: Shape | None, value: Any) -> Any:
     return value
 
 
-def _encode(shape: Shape | None, value: Any, time_format: str) -> Any:
+def _encode(shape: Shape | None, value: Any) -> Any:
     """Return a value as it stands in a JSON body."""
     if shape is None or _is_document(shape):
         return value
     kind = shape.type_name
     if kind == "structure":
         return {
-            shape.members[name].serialization.get("name", name): _encode(
-                shape.members[name], inner, time_format
-            )
+            shape.members[name].serialization.get("name", name): _encode(shape.members[name], inner)
             for name, inner in value.items()
             if inner is not None
         }
     if kind == "list":
-        return [_encode(shape.member, inner, time_format) for inner in value]
+        return [_encode(shape.member, inner) for inner in value]
     if kind == "map":
-        return {key: _encode(shape.value, inner, time_format) for key, inner in value.items()}
+        return {key: _encode(shape.value, inner) for key, inner in value.items()}
     if kind == "timestamp":
-        return _encode_time(value, shape.serialization.get("timestampFormat", time_format))
+        return _encode_time(value, shape.serialization.get("timestampFormat", "unixTimestamp"))
     if kind == "blob":
         return base64.b64encode(value).decode()
     return value

@@ -35,6 +35,9 @@ def check_preparation(job_file: Path, overrides: str = "") -> None:
 def plan_preparation(job_file: Path, overrides: str = "", out: Path | None = None) -> None:
     """Print what a preparation takes on this machine, from a sample of its rows.
 
+    The requests of a section `synthesize` are priced. The rows that they will write are not in the
+    estimate.
+
     Args:
         job_file: Job file of the preparation.
         overrides: `key=value` pairs.
@@ -49,6 +52,7 @@ def plan_preparation(job_file: Path, overrides: str = "", out: Path | None = Non
     from preparation.source_copies import copy_sources
 
     job = load_preparation(job_file, overrides)
+    usd = _print_synthesis_cost(job)
     planned = plan(job, copies=copy_sources(job, _say))
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     cores = planned.job.prepare.workers or len(os.sched_getaffinity(0))
@@ -57,12 +61,29 @@ def plan_preparation(job_file: Path, overrides: str = "", out: Path | None = Non
     _say(found.line(cores))
     if out is not None:
         facts = {**asdict(found), "cores": cores, "seconds": found.seconds(cores)}
-        facts["memory_gib"] = found.memory_gib(cores)
+        facts |= {"memory_gib": found.memory_gib(cores), "synthesis_usd": usd}
         try:
             write_whole(out, json.dumps(facts, indent=1) + "\n")
         except OSError as error:
             problem = Problem("--out", f"cannot be written: {error.strerror}", str(out))
             raise JobError(str(job_file), [problem]) from None
+
+
+def _print_synthesis_cost(job: PreparationJob) -> float:
+    """Print the requests of a synthesis with their price, and return the greatest cost in USD.
+
+    Raises:
+        DataError: A source of the synthesis cannot be read.
+    """
+    if job.synthesize is None:
+        return 0.0
+    from preparation.synthesis.cost import estimate as estimate_synthesis
+
+    cost = estimate_synthesis(job.synthesize)
+    for line in cost.lines():
+        _say(line)
+    _say("what follows is without the rows that these requests will write")
+    return cost.usd
 
 
 def prepare(

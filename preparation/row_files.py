@@ -6,7 +6,6 @@ earlier one would drop the wrong ones, silently; it therefore compares the diges
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from preparation.passes.building import close_unfinished
 from preparation.rows import PreparedRow
 from training.errors import DataError
 
@@ -72,10 +72,7 @@ class RowFileWriter:
     ) -> None:
         """Close the file, and sign it if it is complete."""
         if kind is not None:
-            # What cannot be written any more is no second error: a full disk is told once.
-            for file in (self._stream, self._file):
-                with contextlib.suppress(OSError):
-                    file.close()
+            close_unfinished(self._stream, self._file)
             return
         self._stream.close()
         self._file.close()

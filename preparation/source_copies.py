@@ -30,6 +30,10 @@ _LISTING = ".listing.json"
 _KEPT_S = 7 * 24 * 3600
 """Age after which the copy of an earlier state is removed."""
 _MIB = 1 << 20
+_SAMPLED_OBJECTS = 8
+_SAMPLED_BYTES = 8 << 20
+"""Size of the beginning of an object of lines; other formats can only be read as a whole."""
+_OF_LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".text", ".md")
 
 
 def copy_sources(job: PreparationJob, say: Callable[[str], None]) -> dict[str, Path]:
@@ -180,12 +184,6 @@ def sample_sources(job: PreparationJob, folder: Path) -> dict[str, tuple[S3Listi
                 _download_beginning(listing, state, one)
             samples[source.source] = (listing, state / listing.name)
     return samples
-
-
-_SAMPLED_OBJECTS = 8
-_SAMPLED_BYTES = 8 << 20
-"""Size of the beginning of an object of lines; other formats can only be read as a whole."""
-_OF_LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".text", ".md")
 
 
 def _sampled(listing: S3Listing) -> list[S3Object]:

@@ -148,16 +148,16 @@ def job(raw: Path, data: Path, output: Path) -> dict[str, Any]:
     steps = [
         {"step": "normalise"},
         {"step": "language"},
-        {"step": "secrets", "action": "replace"},
-        {"step": "personal_data", "action": "replace"},
-        {"step": "quality", "rules": ["gopher", "answers"]},
-        {"step": "toxicity"},
-        {"step": "duplicates", "action": "drop"},
         {
             "step": "decontaminate",
             "against": [str(data / "eval/gsm8k_test.jsonl")],
             "action": "drop",
         },
+        {"step": "secrets", "action": "replace"},
+        {"step": "personal_data", "action": "replace"},
+        {"step": "quality", "rules": ["gopher", "answers"]},
+        {"step": "toxicity"},
+        {"step": "duplicates", "action": "drop"},
         {"step": "chunk", "max_characters": 6000},
     ]
     return {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no types
+from threadpoolctl import threadpool_limits
 
 from benchmarks.prepare.results_page import Figure, data_folder, publish
 from evaluation.statistics.bootstrap import bootstrap_interval
@@ -33,6 +33,7 @@ from preparation.steps.personal_data.rule import PersonalDataRule
 
 HELD_OUT = Path(__file__).parent / "data/personal_data_held_out.jsonl"
 DIRECT: tuple[Kind, ...] = ("email", "card", "iban", "ssn", "ip")
+_STEP = "personal_data"
 _LEAST_SPANS = 10
 """Marked spans from which a kind has a figure of its own."""
 
@@ -211,9 +212,6 @@ def _figures(sets: Mapping[str, MeasuredSet], speed: float, rows: int) -> Iterat
         f"{speed:,.0f}",
         "clinical notes cut to 1,536 characters, one core",
     )
-
-
-_STEP = "personal_data"
 
 
 def _recall(

@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/RESTSelectObjectAppendix.html de
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -69,19 +68,3 @@ def _stream_error(name: str, headers: dict[str, Any], payload: bytes) -> Excepti
     except (ValueError, AttributeError):
         message = str(headers.get(":error-message", ""))
     return classified(name, _STATUS.get(code, 500), code, " ".join(message.split())[:300])
-
-
-async def server_sent_data(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """Yield the data of server-sent events in bytes that are cut anywhere.
-
-    The events of OpenAI's protocol have one line of data each.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    rest = ""
-    async for chunk in chunks:
-        *lines, rest = (rest + decoder.decode(chunk)).split("\n")
-        for line in lines:
-            if line.startswith("data:"):
-                yield line.removeprefix("data:").strip()
-    if rest.startswith("data:"):
-        yield rest.removeprefix("data:").strip()

@@ -21,7 +21,6 @@ from client.chat import AnswerDelta, ChatCall, ModelReply, TokenUsage
 from client.endpoints.aws_access import aws_address
 from client.endpoints.aws_stream import stream_events
 from client.endpoints.base import ChatEndpoint, HttpCall
-from client.endpoints.http_errors import classified
 from client.errors import InvalidArgumentError
 from client.prices import TokenRates
 
@@ -160,11 +159,7 @@ class BedrockEndpoint(ChatEndpoint):
         )
 
     async def deltas(self, response: httpx2.Response) -> AsyncIterator[AnswerDelta]:
-        """Yield the parts of a streamed response.
-
-        Raises:
-            EndpointError: The service reports an error inside the stream.
-        """
+        """Yield the parts of a streamed response."""
         async for event in stream_events(self.name, response):
             body = json.loads(event.payload)
             if event.kind == "contentBlockDelta":
@@ -174,9 +169,6 @@ class BedrockEndpoint(ChatEndpoint):
                 yield AnswerDelta(finish_reason=_finish_reason(body.get("stopReason")))
             elif event.kind == "metadata":
                 yield AnswerDelta(usage=_usage(body.get("usage") or {}))
-            elif event.kind.endswith("Exception"):
-                error = classified(self.name, 500, event.kind, str(body.get("message", ""))[:300])
-                raise error
 
 
 def _finish_reason(reason: Any) -> str:

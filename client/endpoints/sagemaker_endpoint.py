@@ -14,7 +14,7 @@ import httpx2
 from account.sigv4 import SignedRequestAuth
 from client.chat import AnswerDelta, ChatCall, ModelReply
 from client.endpoints.aws_access import aws_address
-from client.endpoints.aws_stream import server_sent_data, stream_events
+from client.endpoints.aws_stream import stream_events
 from client.endpoints.base import ChatEndpoint, HttpCall
 from client.endpoints.openai_protocol import DONE, chat_body, parse_chat, parse_event
 from client.errors import InvalidArgumentError, UnavailableError
@@ -99,11 +99,18 @@ class SageMakerEndpoint(ChatEndpoint):
             UnavailableError: The container does not stream.
         """
         parts = 0
-        async for data in server_sent_data(self._payloads(response)):
-            if data == DONE:
+        # The payloads of AWS's events are the container's response, cut anywhere.
+        inner = httpx2.Response(
+            response.status_code,
+            headers={"Content-Type": "text/event-stream"},
+            content=self._payloads(response),
+            request=response.request,
+        )
+        async for event in httpx2.EventSource(inner):
+            if event.data == DONE:
                 return
             parts += 1
-            delta = parse_event(self.name, data)
+            delta = parse_event(self.name, event.data)
             if delta is not None:
                 yield delta
         if not parts:

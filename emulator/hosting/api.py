@@ -9,7 +9,7 @@ from emulator.aws_service import AwsService, Handler
 from emulator.hosting.async_invocations import AsyncInvocationApi
 from emulator.hosting.autoscaling import AutoscalingApi
 from emulator.hosting.components import ComponentApi
-from emulator.hosting.context import HostingContext
+from emulator.hosting.context import HostingContext, HostingFaults
 from emulator.hosting.endpoint_configs import EndpointConfigApi
 from emulator.hosting.endpoints import EndpointApi
 from emulator.hosting.invocations import InvocationApi
@@ -82,7 +82,7 @@ class Hosting:
             self.context.later(self.context.timings.watch_s, self._tick)
 
     def close(self) -> None:
-        """End every container and forget all resources."""
+        """End every container, and forget all resources and faults."""
         with self.context.lock:
             for endpoint in self.endpoints.table:
                 endpoint.end()
@@ -101,3 +101,4 @@ class Hosting:
             for table in (self.models.table, self.configs.table, self.endpoints.table):
                 table.clear()
             self.context.tags.clear()
+            self.context.faults = HostingFaults()

@@ -22,6 +22,7 @@ from emulator.hosting.metrics import MetricStore
 from emulator.hosting.model_server import ModelServer
 from emulator.hosting.resources import ResourceTable
 from emulator.moto_account import ACCOUNT
+from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
 
 _TTL_S = 21_600
@@ -145,9 +146,11 @@ class AsyncInvocationApi:
         self, name: str, queued: QueuedRequest, server: ModelServer, config: Mapping[str, Any]
     ) -> None:
         output = config["AsyncInferenceConfig"]["OutputConfig"]
-        s3 = self._context.client("s3")
+        bucket = EmulatedBucket(self._context.client("s3"))
         try:
-            body = queued.request.get("Body") or _read(s3, queued.request["InputLocation"])
+            body = queued.request.get("Body") or bucket.read(
+                S3Uri.parse(queued.request["InputLocation"])
+            )
             timeout = queued.request.get("InvocationTimeoutSeconds", _TIMEOUT_S)
             answer = server.request(
                 "POST", "/invocations", body, request_headers(queued.request), timeout_s=timeout
@@ -156,9 +159,7 @@ class AsyncInvocationApi:
         except ClientError as error:
             content, ended_well = str(error).encode(), False
         place = queued.output if ended_well else queued.failure
-        key = {"SSEKMSKeyId": output["KmsKeyId"]} if "KmsKeyId" in output else {}
-        encryption = {"ServerSideEncryption": "aws:kms", **key} if key else {}
-        s3.put_object(Bucket=place.bucket, Key=place.key, Body=content, **encryption)
+        bucket.write(content, place, output.get("KmsKeyId"))
         self._notify(queued, output.get("NotificationConfig", {}), place, ended_well=ended_well)
         with self._context.lock:
             self._running[name] -= 1
@@ -174,9 +175,3 @@ class AsyncInvocationApi:
                 "responseParameters": {"outputLocation": str(place)},
             }
             self._context.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
-
-
-def _read(s3: Any, address: str) -> bytes:
-    place = S3Uri.parse(address)
-    content: bytes = s3.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
-    return content

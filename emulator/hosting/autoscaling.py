@@ -9,21 +9,23 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from emulator.aws_service import AwsService
 from emulator.hosting.components import ComponentApi
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.hosting.endpoints import EndpointApi
 from emulator.hosting.metrics import NAMESPACE, MetricStore, statistic
 from emulator.hosting.scaling_policy import (
     IN_MINUTES,
+    IN_SHARE,
+    OUT_MINUTES,
     ScalingPolicy,
     step_capacity,
     tracked_capacity,
 )
 from emulator.moto_account import ACCOUNT
-from emulator.request_validation import RequestRejected
+from emulator.request_validation import RequestRejected, reject
 
 VARIANT = "sagemaker:variant:DesiredInstanceCount"
 COPIES = "sagemaker:inference-component:DesiredCopyCount"
@@ -326,10 +328,9 @@ class AutoscalingApi:
         if kind not in _PREDEFINED:
             reject(f"PredefinedMetricType {kind} cannot be used for {resource}.")
         dimension = VARIANT if "Variant" in kind else COPIES
-        if not _RESOURCES[dimension].fullmatch(resource):
-            reject(f"PredefinedMetricType {kind} cannot be used for {resource}.")
         match = _RESOURCES[dimension].fullmatch(resource)
-        assert match is not None
+        if match is None:
+            reject(f"PredefinedMetricType {kind} cannot be used for {resource}.")
         names = ["InferenceComponentName"]
         if dimension == VARIANT:
             names = ["EndpointName", "VariantName"]
@@ -340,8 +341,8 @@ class AutoscalingApi:
         name, how, dimensions = self._metric(resource, policy)
         target, made = policy.settings["TargetValue"], []
         for side, compare, threshold, minutes in (
-            ("High", "GreaterThanThreshold", target, 3),
-            ("Low", "LessThanThreshold", target * 0.9, IN_MINUTES),
+            ("High", "GreaterThanThreshold", target, OUT_MINUTES),
+            ("Low", "LessThanThreshold", target * IN_SHARE, IN_MINUTES),
         ):
             id_ = uuid.uuid5(uuid.NAMESPACE_URL, policy.arn)
             alarm = f"TargetTracking-{resource}-Alarm{side}-{id_}"
@@ -379,7 +380,7 @@ class AutoscalingApi:
         return f"arn:aws:cloudwatch:{self._context.region}:{ACCOUNT}:alarm:{name}"
 
 
-def _raise_missing(message: str) -> None:
+def _raise_missing(message: str) -> NoReturn:
     """Reject a request for something that does not exist.
 
     Raises:

@@ -16,7 +16,7 @@ ADAPTER_HEADER = "X-Amzn-SageMaker-Adapter-Identifier"
 _ADAPTERS = "/opt/ml/adapters"
 
 Place = Callable[[int, Finished], None]
-"""Makes room for a number of copies, and tells whether there is."""
+"""Makes room for a number of copies, and reports a lack of it."""
 
 
 class CopySet:
@@ -52,14 +52,15 @@ class CopySet:
         self.adapters: dict[str, str] = {}
         self._ended = False
         self.server = ModelServer(
-            context, f"components/{name}-{generation}", container, log, mute=self._is_mute(name)
+            context,
+            f"components/{name}-{generation}",
+            container,
+            log,
+            mute=name in context.faults.mute_models,
         )
 
-    def _is_mute(self, name: str) -> bool:
-        return name in self._context.faults.mute_models
-
     def start(self, count: int, finished: Finished) -> None:
-        """Place copies, start their container, and tell the end."""
+        """Place copies, start their container, and report the outcome."""
 
         def placed(reason: str) -> None:
             if self._ended:
@@ -115,8 +116,8 @@ class CopySet:
         answer = self.server.request("POST", "/adapters", body, headers)
         if answer.status == 200:
             return ""
-        told = answer.body.decode(errors="replace")[:800]
-        return f"The container did not load the adapter {name} ({answer.status}): {told}"
+        reason = answer.body.decode(errors="replace")[:800]
+        return f"The container did not load the adapter {name} ({answer.status}): {reason}"
 
     def remove_adapter(self, name: str) -> None:
         """Unload an adapter, and delete its files."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.instances import instance
-from emulator.hosting.context import reject
+from emulator.request_validation import reject
 
 _COMPUTE = "ComputeResourceRequirements"
 

@@ -11,13 +11,14 @@ from typing import Any
 from emulator.aws_service import Handler
 from emulator.hosting.component import CopySet, EmulatedComponent
 from emulator.hosting.component_rules import check_fits, check_specification, instances_for
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.hosting.deployment import TrafficShift
 from emulator.hosting.deployment_rules import check_deployment_config, plan_deployment
 from emulator.hosting.endpoint import EmulatedEndpoint
 from emulator.hosting.fleet import NO_CAPACITY, Finished
 from emulator.hosting.models import ModelApi
 from emulator.hosting.resources import ResourceTable, list_page
+from emulator.request_validation import reject
 
 NO_ROOM = (
     "The endpoint does not have enough capacity for the requested copies, and its "
@@ -282,12 +283,12 @@ class ComponentApi:
             return
         fleet = endpoint.fleets[component.variant]
         needs = [
-            (other.compute, count if other is component else other.desired)
+            (compute, count if other is component else other.desired)
             for other in self.table
-            if other.compute and other.variant == component.variant
+            if (compute := other.compute) and other.variant == component.variant
             if other.endpoint == component.endpoint and other.status != "Deleting"
         ]
-        needed = instances_for([(c, n) for c, n in needs if c], fleet.instance_type)
+        needed = instances_for(needs, fleet.instance_type)
         scaling = fleet.variant.get("ManagedInstanceScaling", {})
         managed = scaling.get("Status") == "ENABLED"
         least = scaling.get("MinInstanceCount", 1) if managed else fleet.count

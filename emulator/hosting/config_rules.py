@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.request_validation import (
     check_keys,
     check_network,
     check_role,
     has_local_storage,
+    reject,
 )
 
 _NOT_EMULATED = (

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from emulator.clock import Clock
 from emulator.instance import ContainerRuntime
 from emulator.moto_account import ACCOUNT
-from emulator.request_validation import Client, RequestRejected
+from emulator.request_validation import Client
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,3 @@ class HostingContext:
             "Time": datetime.fromtimestamp(self.clock.now(), UTC),
         }
         self.client("events").put_events(Entries=[entry])
-
-
-def reject(message: str) -> NoReturn:
-    """Reject a request as invalid.
-
-    Raises:
-        RequestRejected: Always.
-    """
-    raise RequestRejected("ValidationException", message)

@@ -20,7 +20,7 @@ class Startable(Protocol):
     """Instances of a variant, or copies of a component."""
 
     def start(self, count: int, finished: Finished) -> None:
-        """Start, and tell the end."""
+        """Start, and report the outcome."""
 
     def end(self) -> None:
         """End at once."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from emulator.hosting.context import reject
-from emulator.request_validation import Client
+from emulator.request_validation import Client, reject
 
 _DEFAULT_TIMEOUT_S = 28_800
 

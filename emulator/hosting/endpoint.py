@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.hosting.deployment import TrafficShift
 from emulator.hosting.deployment_rules import plan_deployment
 from emulator.hosting.endpoint_configs import EmulatedConfig
 from emulator.hosting.fleet import Fleet
+from emulator.request_validation import reject
 
 RETAINED = ("DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig")
 _IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
@@ -125,7 +126,7 @@ class EmulatedEndpoint:
                 self._set_status("InService")
 
         for name, fleet in self.fleets.items():
-            fleet.resize(self.desired[name], partial(finished, name))
+            fleet.start(self.desired[name], partial(finished, name))
 
     def delete(self, removed: Callable[[], None]) -> None:
         """Release all instances; `removed` is called when they are gone."""

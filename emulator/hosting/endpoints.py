@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from emulator.aws_service import Handler
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.hosting.deployment_rules import check_deployment_config
 from emulator.hosting.endpoint import RETAINED, EmulatedEndpoint
 from emulator.hosting.endpoint_configs import EmulatedConfig
 from emulator.hosting.resources import ResourceTable, list_page
-from emulator.request_validation import check_quota
+from emulator.request_validation import check_quota, reject
 
 
 class EndpointApi:

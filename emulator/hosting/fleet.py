@@ -60,10 +60,10 @@ class Fleet:
         return str(self.variant["InstanceType"])
 
     def start(self, count: int, finished: Finished) -> None:
-        """Provision instances, run the container on them, and tell the end.
+        """Provision instances or release some, run the container, and report the outcome.
 
         Args:
-            count: Number of instances.
+            count: Number of instances; without any, the container ends.
             finished: Is called, with the lock held, when the fleet is ready or has failed.
         """
         if count > self.count and self.instance_type in self._context.faults.no_capacity:
@@ -85,10 +85,6 @@ class Fleet:
 
         self._context.later(self._context.timings.provision_s, provisioned)
 
-    def resize(self, count: int, finished: Finished) -> None:
-        """Change the number of instances; the container ends with the last of them."""
-        self.start(count, finished)
-
     def end(self) -> None:
         """Release the instances and end their container."""
         self._ended, self.count = True, 0
@@ -109,7 +105,7 @@ def start_server(
     place: str,
     finished: Finished,
 ) -> None:
-    """Start a container, check its health, and tell when it is healthy or has failed.
+    """Start a container, check its health, and report when it is healthy or has failed.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NoReturn
 
 from emulator.aws_service import Handler
@@ -205,10 +206,8 @@ class InvocationApi:
         if component.status not in ("InService", "Updating") or not copies or not copies.count:
             self._store.put("NoCapacityInvocationFailures", 1, InferenceComponentName=name)
             refuse(NO_COPIES)
-        if base.deployment:
-            share = base.deployment.share
-            if (turn + 1) * share // 1 > turn * share // 1:
-                copies = base.deployment.fleets[base.name]
+        if base.deployment and _has_turn(base.deployment.share, turn):
+            copies = base.deployment.fleets[base.name]
         headers = {ADAPTER_HEADER: name} if component.base else {}
         return InvocationTarget(copies.server, component.variant, headers)
 
@@ -227,11 +226,14 @@ class InvocationApi:
         turn = self._turn(endpoint.name)
         name = _of_turn(weights, turn)
         deployment = endpoint.deployment
-        if deployment and name in deployment.fleets:
-            share = deployment.share
-            if (turn + 1) * share // 1 > turn * share // 1:
-                return deployment.fleets[name]
+        if deployment and name in deployment.fleets and _has_turn(deployment.share, turn):
+            return deployment.fleets[name]
         return endpoint.fleets[name]
+
+
+def _has_turn(share: Fraction, turn: int) -> bool:
+    """Return whether a turn belongs to a share of the traffic; the turns of a share are even."""
+    return (turn + 1) * share // 1 > turn * share // 1
 
 
 def _of_turn(weights: Mapping[str, float], turn: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import shutil
 import signal
 import socket
@@ -225,7 +226,7 @@ class ModelServer:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _copy_output(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
+        assert isinstance(process.stdout, io.BufferedReader)
         logs = self.context.client("logs")
         group, stream = self.log
         with suppress(ClientError):
@@ -233,7 +234,7 @@ class ModelServer:
         with suppress(ClientError):
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
         rest = b""
-        while received := process.stdout.read1():  # type: ignore[attr-defined]  # buffered
+        while received := process.stdout.read1():
             *lines, rest = (rest + received).split(b"\n")
             texts = [line.decode(errors="replace") or " " for line in lines]
             self.lines.extend(texts)

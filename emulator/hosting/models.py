@@ -12,9 +12,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from emulator.aws_service import Handler
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.hosting.resources import ResourceTable, list_page
-from emulator.request_validation import check_image, check_network, check_role
+from emulator.request_validation import check_image, check_network, check_role, reject
 from launch.aws.s3 import S3Uri
 
 _NOT_EMULATED = ("MultiModelConfig", "ImageConfig", "AdditionalModelDataSources")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
+from emulator.request_validation import reject
 
 _PAGE = 10
 _Resource = TypeVar("_Resource")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from emulator.aws_service import Handler
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
+from emulator.request_validation import reject
 
 _MOST = 50
 

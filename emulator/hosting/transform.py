@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emulator.aws_service import Handler
-from emulator.hosting.context import HostingContext, reject
+from emulator.hosting.context import HostingContext
 from emulator.hosting.fleet import NO_CAPACITY, start_server
 from emulator.hosting.model_server import ModelServer
 from emulator.hosting.models import EmulatedModel
 from emulator.hosting.resources import ResourceTable, list_page
-from emulator.request_validation import RequestRejected, check_keys, check_quota
-from launch.aws.s3 import S3Uri
+from emulator.request_validation import RequestRejected, check_keys, check_quota, reject
+from emulator.s3_sync import EmulatedBucket
+from launch.aws.s3 import S3Store, S3Uri
 
 _FINAL = ("Completed", "Failed", "Stopped")
 _MEBIBYTE = 2**20
@@ -120,24 +121,15 @@ class EmulatedTransformJob:
 
     def _inputs(self) -> list[S3Uri]:
         source = S3Uri.parse(self.request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
-        pages = self._context.client("s3").get_paginator("list_objects_v2")
-        found = [
-            S3Uri(source.bucket, entry["Key"])
-            for page in pages.paginate(Bucket=source.bucket, Prefix=source.key)
-            for entry in page.get("Contents", ())
-            if not entry["Key"].endswith("/")
-        ]
+        listed = S3Store(self._context.client("s3")).list(source)
+        found = [uri for uri, _ in listed if not uri.key.endswith("/")]
         if not found:
             reject(f"ClientError: No S3 objects found under {source}")
         return found
 
     def _answer(self, address: S3Uri) -> bytes:
         """Return the answers to one object: to each record, joined as the request says."""
-        content: bytes = (
-            self._context.client("s3")
-            .get_object(Bucket=address.bucket, Key=address.key)["Body"]
-            .read()
-        )
+        content = EmulatedBucket(self._context.client("s3")).read(address)
         headers = {
             header: self.request[part][key]
             for header, part, key in (
@@ -160,8 +152,8 @@ class EmulatedTransformJob:
                 if answer.status == 200 or 400 <= answer.status < 500:
                     break
             if answer.status != 200:
-                told = answer.body.decode(errors="replace")
-                reject(f"AlgorithmError: {address}: the container answered {answer.status}: {told}")
+                text = answer.body.decode(errors="replace")
+                reject(f"AlgorithmError: {address}: the container answered {answer.status}: {text}")
             answers.append(answer.body)
         joined = self.request["TransformOutput"].get("AssembleWith", "None") == "Line"
         return b"".join(a + b"\n" for a in answers) if joined else b"".join(answers)
@@ -191,11 +183,8 @@ class EmulatedTransformJob:
         name = address.key.removeprefix(source.key.rpartition("/")[0]).lstrip("/")
         output = self.request["TransformOutput"]
         place = S3Uri.parse(output["S3OutputPath"].rstrip("/")) / f"{name}.out"
-        key = output.get("KmsKeyId")
-        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
-        self._context.client("s3").put_object(
-            Bucket=place.bucket, Key=place.key, Body=content, **encryption
-        )
+        bucket = EmulatedBucket(self._context.client("s3"))
+        bucket.write(content, place, output.get("KmsKeyId"))
 
     def _end(self, status: str, failure: str = "") -> None:
         if self.status in _FINAL:

@@ -50,7 +50,13 @@ def _as_sources(value: Any) -> Any:
 class Prepare(ConfigSection):
     """Sources, steps and output of a preparation."""
 
-    sources: Annotated[tuple[PreparedSource, ...], BeforeValidator(_as_sources)] = ()
+    sources: Annotated[
+        tuple[PreparedSource, ...],
+        BeforeValidator(
+            _as_sources,
+            json_schema_input_type=str | PreparedSource | tuple[str | PreparedSource, ...],
+        ),
+    ] = ()
     """One source or a list of them: files and folders as `data.train` names them, or objects and
     folders in S3, `s3://BUCKET/KEY`. Optional if the job has a section `synthesize`, whose rows are
     a source too."""

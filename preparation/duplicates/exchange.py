@@ -6,12 +6,13 @@ receiver, so that a receiver reads its own batches of every file and nothing els
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+
+from preparation.passes.building import close_unfinished
 
 _ROUND_BYTES = 16 << 20
 """Size of the rows that a task keeps in memory before it writes them."""
@@ -74,9 +75,7 @@ class ExchangeWriter:
     ) -> None:
         """Write the rest and close the file."""
         if kind is not None:
-            for file in (self._writer, self._file):
-                with contextlib.suppress(OSError):
-                    file.close()
+            close_unfinished(self._writer, self._file)
             return
         if self._bytes:
             self._write_round()

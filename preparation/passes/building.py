@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,17 @@ def read_bytes(folder: Any, path: str) -> bytes:
     with folder.open(path, "rb") as stream:
         content: bytes = stream.read()
     return content
+
+
+def close_unfinished(*files: Any) -> None:
+    """Close files whose writing failed.
+
+    Closing them writes what is buffered, which fails again if the disk is full; the user sees the
+    first error only.
+    """
+    for file in files:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def write_text(folder: Any, path: str, text: str) -> None:

@@ -101,19 +101,23 @@ class WriteShards(PipelineStep):
             kind = found["kind"]
             if found["group"]:
                 groups[row.id] = found["group"]
-            note = f"equal to {found['of']}"
-            if kind == "near":
-                note = f"similarity {found['similarity']:.2f} to {found['of']}"
             if self.duplicates is not None:
                 ledger.examine(_STEP, row, (kind,) if kind else ())
             if kind is None:
                 yield row
             elif self.duplicates is not None and self.duplicates.action == "drop":
-                ledger.reject(_STEP, kind, row.source, row, note)
+                ledger.reject(_STEP, kind, row.source, row, _note(found))
                 records.rejected.append(
                     {"row": row.id, "step": _STEP, "reason": kind}
                     | {key: found[key] for key in ("of", "similarity")}
                 )
             else:
-                ledger.report(_STEP, kind, row, note=note)
+                ledger.report(_STEP, kind, row, note=_note(found))
                 yield row.with_tags({"duplicate_of": found["of"]})
+
+
+def _note(duplicate: Mapping[str, Any]) -> str:
+    """Return the note of an example: the row that it duplicates."""
+    if duplicate["kind"] == "near":
+        return f"similarity {duplicate['similarity']:.2f} to {duplicate['of']}"
+    return f"equal to {duplicate['of']}"

@@ -65,13 +65,12 @@ def _head(report: dict[str, Any]) -> dict[str, Any]:
     languages = [
         tag.removeprefix("language: ") for tag in report["tags"] if tag.startswith("language: ")
     ]
-    licenses = sorted({s["license"] for s in report["sources"] if s["license"]})
     size = next((name for most, name in _SIZES if report["rows_written"] < most), "n>1B")
     head: dict[str, Any] = {"pretty_name": report["name"], "size_categories": [size]}
     known = [code for code in languages if code not in ("unknown", "und")]
     if known:
         head["language"] = known
-    head["license"] = licenses[0] if len(licenses) == 1 else "other"
+    head["license"] = _license({s["license"] for s in report["sources"]})
     head["configs"] = [
         {
             "config_name": "default",
@@ -81,6 +80,11 @@ def _head(report: dict[str, Any]) -> dict[str, Any]:
         }
     ]
     return head
+
+
+def _license(licenses: set[str | None]) -> str:
+    """Return the Hub's `license` of data whose sources have these licences, None if not stated."""
+    return "other" if len(licenses) > 1 else next(iter(licenses), None) or "unknown"
 
 
 def _counts(counts: dict[str, int]) -> str:

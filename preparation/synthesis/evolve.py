@@ -19,13 +19,12 @@ from preparation.synthesis.drafts import (
 )
 from preparation.synthesis.section import (
     SAMPLE,
-    NamedSource,
     PlannedRequests,
     SynthesisSection,
     drawing_seed,
 )
 from preparation.synthesis.sources import read_prompts, shuffled
-from training.config.data import Source
+from training.config.data import Source, SourceLike
 from training.config.types import PositiveInt
 
 Operation = Literal["constraints", "deepening", "concretizing", "reasoning", "input", "breadth"]
@@ -92,7 +91,7 @@ class Evolve(SynthesisSection):
     """Prompts that are made harder or rarer in rounds, and their answers."""
 
     kind: Literal["evolve"]
-    prompts: NamedSource
+    prompts: SourceLike
     """Prompts to begin with."""
     rounds: PositiveInt = 4
     """Rounds; each begins with the prompts of the one before. The paper has 4."""

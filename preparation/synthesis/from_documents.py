@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import Field
 
 from preparation.synthesis.drafts import Ask, Collection, Draft, as_question, tagged
-from preparation.synthesis.section import SAMPLE, NamedSource, PlannedRequests, SynthesisSection
+from preparation.synthesis.section import SAMPLE, PlannedRequests, SynthesisSection
 from preparation.synthesis.sources import Passage, read_passages, shuffled
-from training.config.data import Source
+from training.config.data import Source, SourceLike
 from training.config.types import PositiveInt
 
 _QUESTION = """Below is a passage from a document.
@@ -44,7 +44,7 @@ class FromDocuments(SynthesisSection):
     """
 
     kind: Literal["from_documents"]
-    documents: NamedSource
+    documents: SourceLike
     """Documents: text files, or rows with a column `text`."""
     passage_characters: int = Field(default=2000, ge=100)
     """Longest passage."""

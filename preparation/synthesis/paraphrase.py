@@ -18,9 +18,9 @@ from preparation.synthesis.drafts import (
     tagged,
     with_answers,
 )
-from preparation.synthesis.section import SAMPLE, NamedSource, PlannedRequests, SynthesisSection
+from preparation.synthesis.section import SAMPLE, PlannedRequests, SynthesisSection
 from preparation.synthesis.sources import SeedTask, read_pairs, read_prompts, shuffled
-from training.config.data import Source
+from training.config.data import Source, SourceLike
 from training.config.types import PositiveInt
 from training.evaluation.generation_metrics.rouge_l import rouge_l, words
 
@@ -41,7 +41,7 @@ class Paraphrase(SynthesisSection):
     """Prompts in other words."""
 
     kind: Literal["paraphrase"]
-    prompts: NamedSource
+    prompts: SourceLike
     """Prompts, with answers if `answers` is `keep`."""
     per_row: PositiveInt = 2
     """Paraphrases that are requested for a prompt."""

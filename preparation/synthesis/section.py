@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from preparation.synthesis.batch_section import BedrockBatchTeacher
 from preparation.synthesis.drafts import Ask, Collection, Draft
@@ -25,9 +25,6 @@ from training.config.types import PositiveInt
 from training.data.schema.rows import Message
 from validation.problem import Problem
 
-NamedSource = Annotated[
-    Source, BeforeValidator(lambda value: {"source": value} if isinstance(value, str) else value)
-]
 AnyTeacher = Annotated[
     OpenAiJudge | BedrockJudge | LocalJudge | BedrockBatchTeacher, Field(discriminator="kind")
 ]

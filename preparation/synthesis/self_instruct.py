@@ -20,13 +20,12 @@ from preparation.synthesis.drafts import (
 )
 from preparation.synthesis.rouge import InstructionPool
 from preparation.synthesis.section import (
-    NamedSource,
     PlannedRequests,
     SynthesisSection,
     drawing_seed,
 )
 from preparation.synthesis.sources import read_prompts
-from training.config.data import Source
+from training.config.data import Source, SourceLike
 from training.config.types import PositiveInt
 from training.data.schema.rows import Message
 from training.errors import DataError
@@ -51,7 +50,7 @@ class SelfInstruct(SynthesisSection):
     """New tasks that resemble seed tasks, and their answers."""
 
     kind: Literal["self_instruct"]
-    seeds: NamedSource
+    seeds: SourceLike
     """Seed tasks; their prompts are shown as examples."""
     tasks_per_request: PositiveInt = 8
     """Tasks that are asked for in one request."""

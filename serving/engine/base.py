@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,3 +49,15 @@ class AnswerEngine(Protocol):
 
     def cancel(self, request: GenerationRequest) -> None:
         """End a request whose client has gone."""
+
+
+def end_waiting(waiting: deque[GenerationRequest]) -> None:
+    """End waiting requests that were cancelled or have waited too long, and remove them."""
+    for request in list(waiting):
+        if request.cancelled:
+            request.end("cancelled")
+        elif request.expired:
+            request.end("error", TIMED_OUT)
+        else:
+            continue
+        waiting.remove(request)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from serving.engine.base import STOPPING, TIMED_OUT, EngineLoad
+from serving.engine.base import STOPPING, TIMED_OUT, EngineLoad, end_waiting
 from serving.engine.executor import Executor, NextTokens, PromptPart, SlotMove
 from serving.engine.requests import GenerationRequest
 from serving.engine.sampling import TokenLogProb, choose_tokens, log_probs_of
@@ -114,14 +113,14 @@ class Engine:
         for sequence in self._running:
             sequence.end("error", STOPPING)
         for request in self._waiting:
-            self._sequence(request).end("error", STOPPING)
+            request.end("error", STOPPING)
 
     def _admit(self) -> bool:
         """Give places to waiting requests, and return False when the engine stops."""
         with self._changed:
             while not (self._running or self._waiting or self._stopping):
                 self._changed.wait()
-            self._drop_waiting()
+            end_waiting(self._waiting)
             while self._waiting and self._has_place(self._waiting[0]):
                 self._running.append(self._sequence(self._waiting.popleft()))
             return not self._stopping
@@ -139,18 +138,6 @@ class Engine:
             one.longest for one in (request, *(sequence.request for sequence in self._running))
         )
         return count * longest <= limit
-
-    def _drop_waiting(self) -> None:
-        """End waiting requests that were cancelled or have waited too long."""
-        now = time.monotonic()
-        for request in list(self._waiting):
-            late = request.deadline is not None and now > request.deadline
-            if request.cancelled or late:
-                self._waiting.remove(request)
-                if request.cancelled:
-                    self._sequence(request).end("cancelled")
-                else:
-                    self._sequence(request).end("error", TIMED_OUT)
 
     def _sequence(self, request: GenerationRequest) -> RunningSequence:
         name = request.adapter
@@ -221,7 +208,7 @@ class Engine:
             sequence = self._running[slot]
             if sequence.request.cancelled and not sequence.finished:
                 sequence.end("cancelled")
-            elif not sequence.finished and sequence.expired():
+            elif not sequence.finished and sequence.request.expired:
                 sequence.end("error", TIMED_OUT)
             if not sequence.finished:
                 slot += 1

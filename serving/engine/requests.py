@@ -81,3 +81,12 @@ class GenerationRequest:
     def longest(self) -> int:
         """Tokens of the prompt and of the longest answer."""
         return len(self.prompt) + self.settings.max_tokens
+
+    @property
+    def expired(self) -> bool:
+        """True if the answer has taken longer than it may."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def end(self, reason: FinishReason, error: str = "") -> None:
+        """Deliver the end of an answer, without further text."""
+        self.deliver(AnswerPart(finish_reason=reason, error=error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from torch import Tensor
@@ -68,11 +67,6 @@ class RunningSequence:
         self._deliver(
             AnswerPart(prompt_log_probs=self._prompt(), finish_reason=reason, error=error)
         )
-
-    def expired(self) -> bool:
-        """Return whether the answer has taken longer than it may."""
-        deadline = self.request.deadline
-        return deadline is not None and time.monotonic() > deadline
 
     def _prompt(self) -> tuple[TokenLogProb, ...]:
         found, self._prompt_log_probs = tuple(self._prompt_log_probs), []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
 import orjson
@@ -74,14 +73,14 @@ class LlamaCppAnswer:
         """End the answer as it is, unless it has ended."""
         if not self.finished:
             self.finished = True
-            self.request.deliver(AnswerPart(finish_reason=reason, error=error))
+            self.request.end(reason, error)
 
     def _receive(self, event: dict[str, Any]) -> bool:
         if error := event.get("error"):
             self.end("error", f"the engine failed: {error.get('message', error)}")
         elif self.request.cancelled:
             self.end("cancelled")
-        elif self.request.deadline is not None and time.monotonic() > self.request.deadline:
+        elif self.request.expired:
             self.end("error", TIMED_OUT)
         elif "prompt_progress" not in event:
             self._deliver(event["choices"][0], event.get("usage"))

@@ -7,10 +7,9 @@ if its cache is full, so that a request waits until the cache has a place for it
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 
-from serving.engine.base import STOPPING, TIMED_OUT, EngineLoad
+from serving.engine.base import STOPPING, EngineLoad, end_waiting
 from serving.engine.requests import GenerationRequest
 from serving.llama_cpp.answer import LlamaCppAnswer, completion_body
 from serving.llama_cpp.server import LlamaCppServer
@@ -59,7 +58,7 @@ class LlamaCppEngine:
             if thread.ident is not None:
                 thread.join(_JOIN_SECONDS)
         for request in self._waiting:
-            self._answer_to(request).end("error", STOPPING)
+            request.end("error", STOPPING)
         self._server.close()
 
     def submit(self, request: GenerationRequest) -> None:
@@ -102,9 +101,9 @@ class LlamaCppEngine:
         """Wait for a request that has a place; return None when the engine stops."""
         with self._changed:
             while not self._stopping:
-                self._drop_waiting()
+                end_waiting(self._waiting)
                 if self._waiting and self._has_place(self._waiting[0]):
-                    answer = self._answer_to(self._waiting.popleft())
+                    answer = LlamaCppAnswer(self._waiting.popleft(), self._drops_space)
                     self._running.append(answer)
                     return answer
                 self._changed.wait(_LOOK_SECONDS if self._waiting else None)
@@ -113,19 +112,3 @@ class LlamaCppEngine:
     def _has_place(self, request: GenerationRequest) -> bool:
         reserved = sum(answer.request.longest for answer in self._running)
         return not reserved or reserved + request.longest <= self._cache_tokens
-
-    def _drop_waiting(self) -> None:
-        """End waiting requests that were cancelled or have waited too long."""
-        now = time.monotonic()
-        for request in list(self._waiting):
-            late = request.deadline is not None and now > request.deadline
-            if request.cancelled or late:
-                self._waiting.remove(request)
-                answer = self._answer_to(request)
-                if request.cancelled:
-                    answer.end("cancelled")
-                else:
-                    answer.end("error", TIMED_OUT)
-
-    def _answer_to(self, request: GenerationRequest) -> LlamaCppAnswer:
-        return LlamaCppAnswer(request, self._drops_space)

@@ -36,7 +36,7 @@ class LlamaCppServedModel(ServedModel):
 
     Attributes:
         path: GGUF file.
-        metadata: What it says of its model.
+        metadata: Metadata of the file.
         cache_tokens: Number of tokens for which the memory has a place.
     """
 
@@ -91,7 +91,7 @@ def load_llama_cpp_model(
 
     Args:
         name: Name by which requests mean the model.
-        source: What the user named.
+        source: Model as the user named it.
         path: The GGUF file.
         adapters: Adapters that the user named: there can be none.
 

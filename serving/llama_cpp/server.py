@@ -102,9 +102,8 @@ def server_params(settings: LlamaCppSettings) -> Any:
     params.n_ctx = settings.cache_tokens
     params.kv_unified = True  # a long sequence may use what short ones leave
     params.n_batch = _BATCH_TOKENS
-    params.ctx_shift = (
-        False  # a sequence that is too long ends, instead of forgetting its beginning
-    )
+    # A sequence that is too long ends, instead of forgetting its beginning.
+    params.ctx_shift = False
     if settings.fp32_cache:
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED

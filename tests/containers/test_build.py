@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,12 @@ def test_dockerfiles_share_instructions() -> None:
         assert any(part in line for part in only_neuron), f"only in neuron: {line}"
 
 
+@pytest.mark.parametrize("kind", ["neuron", "prepare", "serve", "serve-gpu"])
+def test_dockerfiles_label_their_images_alike(kind: str) -> None:
+    gpu, other = instructions("gpu"), instructions(kind)
+    assert other[other.index("ARG VERSION=unknown") :] == gpu[gpu.index("ARG VERSION=unknown") :]
+
+
 def test_context_of_an_image_holds_every_package_that_its_code_imports() -> None:
     allowed = [
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
@@ -208,7 +215,7 @@ def test_requirements_match_constraints() -> None:
         re.findall(r"^([\w.-]+)==([^\s;]+)(?: ;.*)?$", (ROOT / "constraints.txt").read_text(), re.M)
     )
     locks = ("gpu/requirements.txt", "gpu/deepspeed.txt", "neuron/requirements.txt")
-    for name in (*locks, "prepare/requirements.txt"):
+    for name in (*locks, "prepare/requirements.txt", "serve/requirements.txt"):
         text = (ROOT / "containers" / name).read_text()
         entries = re.findall(
             r"^([\w.-]+)==([^\s;]+)([^\n]*)\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)+)",
@@ -222,13 +229,16 @@ def test_requirements_match_constraints() -> None:
                 assert pins[package] == version, f"{name}: run make lock-images"
     for package in ("torch", "triton"):
         assert f"\n{package}==" not in (ROOT / "containers/gpu/requirements.txt").read_text()
-    extra = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     for name, kind, elsewhere in (
         ("train", "gpu", "deepspeed==torch=="),
         ("prepare", "prepare", ""),
+        ("train", "serve", "deepspeed==torch==bitsandbytes=="),
+        ("serve", "serve", ""),
+        ("llama-cpp", "serve", ""),
     ):
-        needed = re.search(rf"^{name} = \[(.*?)^\]", extra, re.M | re.S)
-        assert needed
         locked = (ROOT / f"containers/{kind}/requirements.txt").read_text() + elsewhere
-        for package in re.findall(r'"([a-z0-9-]+)[=><]', needed[1]):
+        for requirement in extras[name]:
+            package = re.split(r"[\[=><; ]", requirement)[0]
             assert f"{package}==" in locked, f"{package}: run make lock-images"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.run_commands import (
+    ROOT,
     assert_identical,
     changed,
     finish,
@@ -89,6 +92,47 @@ def test_full_disk(
     assert leftovers(again) == []
     assert_identical(again, train_here(job, tmp_path / "elsewhere"))
     assert [s["step"] for s in again.samples] == list(range(1, 201))
+
+
+@pytest.mark.slow
+@pytest.mark.root
+def test_a_preparation_on_a_full_disk_is_resumed(small_disk: Path, tmp_path: Path) -> None:
+    rows = [{"text": " ".join(f"word{n * i}" for i in range(150))} for n in range(500)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def command(output: Path) -> subprocess.CompletedProcess[str]:
+        prepare = {
+            "sources": str(tmp_path / "rows.jsonl"),
+            "steps": [{"step": "duplicates"}],
+            "output": str(output),
+            "workers": 1,
+        }
+        job = tmp_path / "job.yaml"
+        job.write_text(json.dumps({"name": "tidy", "prepare": prepare}))
+        return subprocess.run(
+            [sys.executable, "-m", "temper", "prepare", str(job)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    ballast = fill(small_disk, 100_000)
+    full = command(small_disk)
+    assert full.returncode == 4, full.stdout + full.stderr
+    assert "No space left on device. The same command resumes" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not (small_disk / "tidy/latest").exists()
+
+    ballast.unlink()
+    resumed, whole = command(small_disk), command(tmp_path / "elsewhere")
+    assert (resumed.returncode, whole.returncode) == (0, 0), resumed.stderr + whole.stderr
+    assert_same_files(small_disk / "tidy/latest", tmp_path / "elsewhere/tidy/latest")
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    contents = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (one.resolve(), other.resolve())
+    ]
+    assert contents[0] == contents[1] and contents[0]
 
 
 @pytest.fixture

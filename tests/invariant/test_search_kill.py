@@ -45,7 +45,7 @@ def _results(home: Path) -> dict[str, Any]:
     return {"trials": found, "result": result}
 
 
-def test_a_killed_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
+def test_a_killed_search_resumes_with_the_same_trials(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(JOB))
     whole = _start(job, tmp_path / "whole")

@@ -74,9 +74,9 @@ def test_parameters_in_total_and_per_token(document: dict[str, Any], base: Path)
     )
     assert plan.active == matrices + experts * 2 // EXPERTS < plan.parameters
     assert plan.document()["active"] == plan.active
-    page = Console(file=io.StringIO(), width=200)
-    render_plan(plan, page)
-    assert "active per token)" in page.file.getvalue()  # type: ignore[attr-defined]
+    page = io.StringIO()
+    render_plan(plan, Console(file=page, width=200))
+    assert "active per token)" in page.getvalue()
 
 
 def test_utilization_counts_the_experts_of_a_token(base: Path) -> None:

@@ -226,7 +226,9 @@ class Operations(TorchDispatchMode):
         super().__init__()
         self.seen: set[Any] = set()
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         result = function(*args, **(kwargs or {}))
         flat = torch.utils._pytree.tree_leaves((args, result))
         shapes = tuple(tuple(t.shape) for t in flat if isinstance(t, torch.Tensor))

@@ -69,7 +69,7 @@ def check_readback(
     saved: Norms = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            saved |= {name: _shape_and_norm(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            saved |= {name: _shape_and_norm(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no dict)
     if not saved:
         raise GuardError(f"{folder} holds no tensor after saving: the model was not saved")
     expected, saved = _regrouped(expected, saved, group)

@@ -28,7 +28,7 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""Variables that keep MLflow from writing to the terminal and to its makers."""
+"""Environment variables that turn off MLflow's telemetry and its messages in the terminal."""
 
 
 @dataclass

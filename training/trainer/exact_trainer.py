@@ -111,7 +111,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         if expert_bodies(self.model):
             self.routers = RouterRecorder(self.model, keep_logits=coefficient > 0)
             self._method_loss = self.compute_loss
-            self.compute_loss = self._balanced_loss  # type: ignore[method-assign]
+            self.compute_loss = self._balanced_loss  # type: ignore[method-assign]  # wraps it
 
     def _balanced_loss(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,8 @@ class RouterRecorder:
                 if isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64)
             )
             with torch.no_grad():
-                counts = _count(chosen, int(module.num_experts), self._mask)  # type: ignore[arg-type]
+                experts = int(cast(Any, module).num_experts)
+                counts = _count(chosen, experts, self._mask)
             previous = self._counts.get(name)
             total = counts if previous is None else previous[1] + counts
             self._counts[name] = (chosen.shape[-1], total)

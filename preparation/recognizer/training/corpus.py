@@ -99,9 +99,7 @@ def expand(template: str, values: Values) -> str:
 
 
 def _people(values: Values) -> str:
-    slots = values.one(
-        (("{first}",), ("{name}",), ("{first}", "{name}"), ("{last}",), ("{first}",))
-    )
+    slots = values.one(_NAME_FORMS)
     people = [values.one(slots) for _ in range(values.between(2, 7))]
     last = values.one((" and ", " and ", ", and ", " & ", ", ", " und ", " y ", " et "))
     return ", ".join(people[:-1]) + last + people[-1]

@@ -16,7 +16,7 @@ _FEW, _MANY = 2, 25
 
 def given_names(values: Values) -> frozenset[str]:
     """Return the given names of all locales."""
-    return frozenset(name for names in values.name_lists()[0] for name in names)
+    return frozenset(name for names in values.names[0] for name in names)
 
 
 def listed_words(values: Values, small_words: Counter[str]) -> WordLists:
@@ -26,7 +26,7 @@ def listed_words(values: Values, small_words: Counter[str]) -> WordLists:
         values: Source of names and places.
         small_words: How often a word is written in small letters in ordinary text.
     """
-    given, family = values.name_lists()
+    given, family = values.names
     streets = (values.words[f"street_{part}"] for part in ("starts", "ends", "last_words"))
     places = Counter(word for place in values.places() for word in _WORD.findall(place))
     return WordLists.from_words(

@@ -31,14 +31,13 @@ def fields(values: Values, least: int = 2, most: int = 8) -> Fields:
         least: Least number of fields.
         most: Most fields.
     """
-    labels = values.words["record_labels"][values.weighted(tuple(LANGUAGES), _WEIGHTS)]
+    labels = values.words["record_labels"][
+        values.weighted(tuple(LANGUAGES), tuple(LANGUAGES.values()))
+    ]
     slots = values.sample(tuple(labels), values.between(least, most))
     if values.chance(0.6):  # most forms begin with the name and keep a usual order
         slots = sorted(slots, key=tuple(labels).index)
     return [(values.one(labels[slot]), f"{{{slot}}}") for slot in slots]
-
-
-_WEIGHTS = tuple(LANGUAGES.values())
 
 
 def _lines(values: Values) -> str:
@@ -50,10 +49,6 @@ def _lines(values: Values) -> str:
     pairs = (f"{bullet}{case(label)}{separator}{value}" for label, value in fields(values))
     heading = values.word("record_headings") + "\n" if values.chance(0.3) else ""
     return heading + end.join(pairs)
-
-
-def _as_it_is(label: str) -> str:
-    return label
 
 
 def _snake(label: str) -> str:
@@ -95,7 +90,7 @@ def _sentence(values: Values) -> str:
 
 
 _CASES: tuple[Callable[[str], str], ...] = (
-    *(_as_it_is, _as_it_is, _as_it_is),
+    *(str, str, str),
     *(str.lower, str.upper, _snake),
 )
 _LAYOUTS = (_lines, _lines, _lines, _json, _xml, _table, _sentence)

@@ -96,8 +96,8 @@ class ValuePools:
         return self.one(self._pools[key])
 
     @cached_property
-    def _names(self) -> tuple[list[list[str]], list[list[str]]]:
-        """First and last names of all locales, each list its whole vocabulary."""
+    def names(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Given and family names of each nation, each list its whole vocabulary."""
         first: list[list[str]] = []
         last: list[list[str]] = []
         for locale, faker in self._fakers.items():
@@ -112,10 +112,6 @@ class ValuePools:
         last += [list(names) for names in self.words["family_names"].values()]
         return first, last
 
-    def name_lists(self) -> tuple[list[list[str]], list[list[str]]]:
-        """Return the given and the family names of each nation."""
-        return self._names
-
     def places(self) -> Iterator[str]:
         """Yield names of towns and countries of all locales."""
         for locale in dict.fromkeys(LOCALES):
@@ -127,7 +123,7 @@ class ValuePools:
     def _nation(self) -> int:
         """Choose one of the lists of names; those of English more often than each other one."""
         return (
-            self.one(_ENGLISH) if self.chance(0.3) else self._random.randrange(len(self._names[0]))
+            self.one(_ENGLISH) if self.chance(0.3) else self._random.randrange(len(self.names[0]))
         )
 
     def _first(self) -> str:
@@ -137,10 +133,10 @@ class ValuePools:
         return self._family(self._nation())
 
     def _given(self, nation: int) -> str:
-        return self._name_of(self._names[0][nation])
+        return self._name_of(self.names[0][nation])
 
     def _family(self, nation: int) -> str:
-        return self._name_of(self._names[1][nation])
+        return self._name_of(self.names[1][nation])
 
     def _name_of(self, names: Sequence[str]) -> str:
         """Choose a name of a list, or join the halves of two to one that no list holds."""

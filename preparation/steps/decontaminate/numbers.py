@@ -35,7 +35,7 @@ _MIN_SHARE = 0.34
 
 
 def has_numbers(own: Numbers, wanted: Numbers) -> bool:
-    """Return False if a text lacks most numbers of another, of which it has the words.
+    """Return whether a text has at least a third of the numbers of another one.
 
     The same exercise with other numbers is another one.
 

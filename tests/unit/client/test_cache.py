@@ -89,5 +89,5 @@ def test_calls_through_a_client(server: FaultServer) -> None:
             list(client.stream(MESSAGES, seed=5))
         server.default = Planned()
         assert not client.chat(MESSAGES, seed=5).from_cache
-        # Samples are drawn anew.
+        # Samples are not cached.
         assert not any(client.chat(MESSAGES, temperature=1).from_cache for _ in range(2))

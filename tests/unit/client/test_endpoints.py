@@ -319,7 +319,7 @@ def test_a_region_that_is_not_known_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         (MESSAGES, {"top_k": 4}, ["no setting top_k: pass it in extra"]),
     ],
 )  # fmt: skip
-def test_all_problems_of_a_call_are_told_before_it_is_sent(
+def test_all_problems_of_a_call_are_reported_before_it_is_sent(
     server: FaultServer, messages: Any, settings: Any, problems: list[str]
 ) -> None:
     with Client(openai(server)) as client, pytest.raises(InvalidArgumentError) as caught:

@@ -45,6 +45,26 @@ def test_a_job_that_runs_is_valid(path: Path) -> None:
     assert [f"{error.json_path}: {error.message}" for error in found] == []
 
 
+def test_one_source_or_file_needs_no_list() -> None:
+    prepare = {
+        "sources": "a.jsonl",
+        "steps": [
+            {"step": "decontaminate", "against": "b.jsonl"},
+            {"step": "quality_classifier", "good": "c.jsonl", "bad": ["d.jsonl"]},
+        ],
+        "report": {"by": "dialect"},
+    }
+    synthesize = {
+        "kind": "paraphrase",
+        "prompts": "e.jsonl",
+        "teacher": {"kind": "local", "source": "m"},
+        "rows": 5,
+    }
+    assert faults({"name": "tidy", "synthesize": synthesize, "prepare": prepare}) == []
+    prepare["steps"][0]["against"] = 5
+    assert faults({"name": "tidy", "prepare": prepare})
+
+
 @pytest.mark.parametrize(
     "mistake",
     [

@@ -221,5 +221,3 @@ def account(running_account: HostedAccount) -> Iterator[HostedAccount]:
     """Yield the account without models and endpoints."""
     yield running_account
     running_account.emulator.close()
-    faults = running_account.emulator.hosting.context.faults
-    faults.__init__()  # type: ignore[misc]  # as new

@@ -137,6 +137,8 @@ def test_only_models_from_nova_become_custom_models(
         "amazon.nova-lite-v1:0",
     )
     assert here.bedrock.get_custom_model(modelIdentifier=other)["modelStatus"] == "Failed"
+    (listed,) = here.bedrock.list_custom_models()["modelSummaries"]
+    assert (listed["modelName"], listed["baseModelName"]) == ("ours", "amazon.nova-lite-v1")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ def _write(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def _prepare(folder: Path, sources: Any, steps: list[Any] = [], **settings: Any) -> Path:  # noqa: B006
+def _prepare(folder: Path, sources: Any, steps: Sequence[Any] = (), **settings: Any) -> Path:
     document = {
         "name": "tidy",
         "prepare": {
-            "sources": sources, "steps": steps, "output": str(folder), "workers": 1, **settings,
+            "sources": sources, "steps": list(steps), "output": str(folder), "workers": 1,
+            **settings,
         },
     }  # fmt: skip
     return Path(build(plan(parse_preparation(document, "job.yaml")), lambda *_: None))

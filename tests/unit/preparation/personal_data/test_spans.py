@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from preparation.recognizer.kinds import Kind
 from preparation.recognizer.recognizer import KindSpan, likely_tokens
 from preparation.steps.personal_data.spans import merge
 
@@ -28,10 +29,10 @@ from preparation.steps.personal_data.spans import merge
     ],
 )
 def test_words_that_hyphens_join_to_a_finding_belong_to_it(
-    text: str, found: str, kind: str, whole: str
+    text: str, found: str, kind: Kind, whole: str
 ) -> None:
     start = text.index(found)
-    (span,) = merge(text, [], [KindSpan(start, start + len(found), kind)])  # type: ignore[arg-type]
+    (span,) = merge(text, [], [KindSpan(start, start + len(found), kind)])
     assert text[span.start : span.end] == whole
 
 

@@ -91,7 +91,7 @@ def _letters(question: str) -> str:
     return "".join("bcdfghjklm"[int(digit)] * 3 + " " for digit in digits)
 
 
-def sources(folder: Path, kind: str) -> dict[str, str]:
+def sources(folder: Path, kind: str) -> dict[str, Any]:
     """Write the sources of a kind and return their keys."""
     if kind == "from_documents":
         path = folder / "guide.txt"
@@ -99,7 +99,7 @@ def sources(folder: Path, kind: str) -> dict[str, str]:
             f"Pump {n} has a valve of size {n}. It is cleaned once a week." for n in range(1, 9)
         ]
         path.write_text("\n\n".join(paragraphs))
-        return {"documents": str(path), "passage_characters": 100}  # type: ignore[dict-item]
+        return {"documents": str(path), "passage_characters": 100}
     path = folder / "tasks.jsonl"
     rows = [
         {"prompt": f"How many bolts of type {n} fit into box {n + 1}?", "completion": f"{n} bolts"}

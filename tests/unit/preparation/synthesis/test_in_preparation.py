@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from preparation.command import prepare
+from preparation.command import plan_preparation, prepare
 from preparation.config.load import load_preparation
 from preparation.executors.nodes import Node
+from preparation.synthesis.cost import estimate
 from tests.unit.preparation.synthesis.teachers import FakeTeacher
 from training.errors import JobError
 
@@ -51,6 +52,17 @@ def test_synthesized_rows_are_prepared(
     calls = teacher.questions.total()
     assert prepare(path) == 0 and teacher.questions.total() == calls
     assert "prepared already" in capsys.readouterr().out
+
+
+def test_the_plan_prices_the_requests_and_makes_none(
+    teacher: FakeTeacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = teacher.section(tmp_path, "from_documents", rows=6)
+    plan_preparation(job_file(tmp_path, section), out=tmp_path / "plan.json")
+    assert "questions and answers: 2 requests" in capsys.readouterr().out
+    usd = json.loads((tmp_path / "plan.json").read_text())["synthesis_usd"]
+    assert usd == pytest.approx(estimate(section).usd) and usd > 0
+    assert not teacher.questions.total() and not (tmp_path / "prepared").exists()
 
 
 def test_problems_of_both_sections_are_named_at_once(teacher: FakeTeacher, tmp_path: Path) -> None:
