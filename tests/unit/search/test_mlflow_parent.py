@@ -38,4 +38,6 @@ def test_a_search_is_one_run_across_its_starts(
 
     for name, value in parent.environment.items():
         monkeypatch.setenv(name, value)
-    assert _tags(RunData("search", "1", "finished"), tmp_path)["mlflow.parentRunId"] == run.info.run_id
+    assert (
+        _tags(RunData("search", "1", "finished"), tmp_path)["mlflow.parentRunId"] == run.info.run_id
+    )
