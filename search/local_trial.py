@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -10,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from optuna.trial import TrialState
 
 from catalog.exit_codes import STOPPED
 from search.trials import TrialOutcome
 from training.config import Job, Pipeline
+from training.parent_death import signal_on_parent_death
 from training.run_folder import RunFolder, is_held, resolved_yaml, write_whole
 
-_PR_SET_PDEATHSIG = 1
 _HELD_POLL_S = 0.2
 
 
@@ -51,7 +53,7 @@ class LocalTrial:
                 stderr=log,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,  # Ctrl-C is for the search, which stops its trials
-                preexec_fn=_stop_with_parent,
+                preexec_fn=partial(signal_on_parent_death, signal.SIGTERM),
             )
         self.stopped_early = False
 
@@ -90,17 +92,17 @@ class LocalTrial:
         seconds = time.monotonic() - self._began
         code = self._process.returncode
         if self.stopped_early and code in (STOPPED, 0):
-            return TrialOutcome("pruned", seconds=seconds)
+            return TrialOutcome(TrialState.PRUNED, seconds=seconds)
         if code == STOPPED or code < 0:
             return None
         if code:
-            return TrialOutcome("failed", message=self._message(), seconds=seconds)
+            return TrialOutcome(TrialState.FAIL, message=self._message(), seconds=seconds)
         metrics = read_metrics(self.folder)
         if metric not in metrics:
             known = ", ".join(sorted(metrics)) or "nothing"
             message = f"the objective {metric} was not measured; the trial measured {known}"
-            return TrialOutcome("failed", message=message, seconds=seconds)
-        return TrialOutcome("complete", metrics[metric], metrics, seconds=seconds)
+            return TrialOutcome(TrialState.FAIL, message=message, seconds=seconds)
+        return TrialOutcome(TrialState.COMPLETE, metrics[metric], metrics, seconds=seconds)
 
     def _message(self) -> str:
         try:
@@ -116,11 +118,6 @@ def read_metrics(folder: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     return dict(_numbers(json.loads(path.read_text()).get("after", {})))
-
-
-def _stop_with_parent() -> None:
-    """Ask the kernel to tell this process to stop when its parent dies, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _numbers(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

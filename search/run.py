@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from training.errors import JobError, RunError
 
 _POLL_S = 0.5
 _MAX_FIRST_FAILURES = 3
+_MAX_RESTARTS = 3
 BASELINE = "baseline"
 
 Say = Callable[[str], None]
@@ -46,6 +48,7 @@ class Search:
         self._environment = environment
         self.journal = TrialJournal(folder, search.job.name, search.settings)
         self._running: dict[int, LocalTrial] = {}
+        self._restarts: Counter[int] = Counter()
         self._signals = StopSignals()
 
     def run(self) -> None:
@@ -88,7 +91,9 @@ class Search:
     def _step(self, clock: SearchClock) -> bool:
         """Record what has ended, start what there is room for; return False at the end."""
         for number in [number for number, trial in self._running.items() if trial.is_over]:
-            self._finish(number, self._running.pop(number))
+            running = self._running.pop(number)
+            if not self._finish(number, running) and self._signals.received is None:
+                self._note_restart(number)
         for number, running in self._running.items():
             self._watch(number, running)
         if self._signals.received is not None or clock.is_over:
@@ -124,7 +129,12 @@ class Search:
         try:
             job = self.search.trial_job(trial.params)
         except JobError as error:
-            self._record(trial, TrialOutcome("failed", message=str(error.problems[0])))
+            self._record(trial, TrialOutcome(TrialState.FAIL, message=str(error.problems[0])))
+            return
+        losses = trial.intermediate_values
+        if should_stop(self.settings, self.journal.trials, number, losses):
+            # The search was killed between the decision and the end of the trial.
+            self._record(trial, TrialOutcome(TrialState.PRUNED, _last(losses)))
             return
         folder = self.folder / "trials" / f"{number:04d}"
         self._running[number] = LocalTrial(folder, job, self._environment)
@@ -141,19 +151,26 @@ class Search:
             if should_stop(self.settings, self.journal.trials, number, seen):
                 running.stop(early=True)
 
-    def _finish(self, number: int, running: LocalTrial) -> None:
+    def _finish(self, number: int, running: LocalTrial) -> bool:
+        """Record a trial that has ended; return False if it was stopped and can be resumed."""
         self._watch(number, running)
         outcome = running.outcome(self.settings.objective.metric)
         trial = self.journal.trials[number]
         if outcome is None:
-            if self._signals.received is None:
-                # Neither we nor the user stopped it: it is resumed in the next step.
-                self.say(f"trial {number} was stopped from outside and is resumed")
-            return
-        if outcome.state == "pruned":
-            value = list(trial.intermediate_values.values())[-1]
-            outcome = replace(outcome, value=value)
+            return False
+        if outcome.state == TrialState.PRUNED:
+            outcome = replace(outcome, value=_last(trial.intermediate_values))
         self._record(trial, outcome)
+        return True
+
+    def _note_restart(self, number: int) -> None:
+        """Let a trial that neither the search nor the user stopped be resumed, a few times."""
+        self._restarts[number] += 1
+        if self._restarts[number] <= _MAX_RESTARTS:
+            self.say(f"trial {number} was stopped from outside and is resumed")
+            return
+        message = f"stopped from outside {self._restarts[number]} times"
+        self._record(self.journal.trials[number], TrialOutcome(TrialState.FAIL, message=message))
 
     def _record(self, trial: FrozenTrial, outcome: TrialOutcome) -> None:
         self.journal.finish(trial, outcome)
@@ -196,12 +213,16 @@ def trial_line(trial: FrozenTrial, total: int) -> str:
 
 
 def values_text(values: Mapping[str, Value]) -> str:
-    """Return values as overrides of a job."""
+    """Return values as one line of text, rounded."""
     return " ".join(f"{key}={_text(value)}" for key, value in values.items())
 
 
 def _text(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _last(losses: Mapping[int, float]) -> float:
+    return losses[max(losses)]
 
 
 def _value(trial: FrozenTrial) -> float:

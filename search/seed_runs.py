@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from optuna.trial import TrialState
+
 from search.config import Value
 from search.job_file import SearchJob
 from search.local_trial import LocalTrial, read_metrics
@@ -55,6 +57,6 @@ def _train(trial: LocalTrial, metric: str, signals: StopSignals) -> None:
         time.sleep(_POLL_S)
     signals.raise_if_received()
     outcome = trial.outcome(metric)
-    if outcome is None or outcome.state != "complete":
+    if outcome is None or outcome.state != TrialState.COMPLETE:
         why = outcome.message if outcome is not None else "it was stopped from outside"
         raise RunError(f"{trial.folder} did not finish: {why}")

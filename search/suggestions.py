@@ -58,9 +58,12 @@ def should_stop(
     if settings.early_stopping == "none":
         return False
     study = _study(settings, [], number)
-    for earlier in trials[: number - number % settings.parallel]:
+    first = number - number % settings.parallel
+    for earlier in trials[:first]:
         _replay(study, earlier)
-    trial = _ask(study, trials[number].params, trials[number])
+    for peer in trials[first:number]:
+        _ask(study, peer)  # Hyperband assigns brackets by the number of a trial
+    trial = _ask(study, trials[number])
     stops = False
     for evaluation, loss in sorted(losses.items()):
         trial.report(loss, evaluation)
@@ -70,7 +73,7 @@ def should_stop(
 
 def _replay(study: optuna.Study, earlier: FrozenTrial) -> None:
     """Repeat a trial in a study, because rules note in it which of their rungs it reached."""
-    trial = _ask(study, earlier.params, earlier)
+    trial = _ask(study, earlier)
     for evaluation, loss in sorted(earlier.intermediate_values.items()):
         trial.report(loss, evaluation)
         trial.should_prune()
@@ -78,8 +81,8 @@ def _replay(study: optuna.Study, earlier: FrozenTrial) -> None:
     study.tell(trial, values, state=earlier.state)
 
 
-def _ask(study: optuna.Study, params: dict[str, Value], like: FrozenTrial) -> optuna.Trial:
-    study.enqueue_trial(params)
+def _ask(study: optuna.Study, like: FrozenTrial) -> optuna.Trial:
+    study.enqueue_trial(like.params)
     return study.ask(like.distributions)
 
 

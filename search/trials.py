@@ -28,25 +28,18 @@ class TrialOutcome:
     """Result of a trial.
 
     Attributes:
-        state: `complete`, `pruned` (ended early by its held-out losses) or `failed`.
+        state: `COMPLETE`, `PRUNED` (ended early by its held-out losses) or `FAIL`.
         value: Objective; None for a trial that failed.
         metrics: Metrics that were measured, by path.
         message: Reason of a failure.
-        seconds: Duration of the trial on its machine, over all its starts.
+        seconds: Duration of its last start.
     """
 
-    state: str
+    state: TrialState
     value: float | None = None
     metrics: Mapping[str, float] | None = None
     message: str = ""
     seconds: float = 0.0
-
-
-_STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 
 
 class TrialJournal:
@@ -105,7 +98,7 @@ class TrialJournal:
         for name, fact in facts.items():
             self._storage.set_trial_user_attr(trial._trial_id, name, fact)
         values = None if outcome.value is None else [outcome.value]
-        self._storage.set_trial_state_values(trial._trial_id, _STATES[outcome.state], values)
+        self._storage.set_trial_state_values(trial._trial_id, outcome.state, values)
 
 
 def distributions(settings: SearchSettings) -> dict[str, BaseDistribution]:

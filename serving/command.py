@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import sys
 from dataclasses import dataclass
 
 from training.errors import TemperError
+from training.listen_address import bind, is_loopback
 
 ENGINES = ("auto", "transformers", "llama.cpp", "vllm")
-_LOCAL = "localhost"
 
 
 class ServeError(TemperError):
@@ -58,12 +57,11 @@ def run_server(options: ServeOptions) -> int:
     """Serve a model until the process is told to stop.
 
     Raises:
-        ServeError: The options cannot be used, or the port is taken.
+        ServeError: The options cannot be used.
+        ListenError: The address cannot be used.
         ModelError: The model cannot be loaded.
     """
     adapters = check_options(options)
-    from serving.http.listener import bind
-
     listener = bind(options.host, options.port)
     if options.engine == "vllm":
         from serving.vllm.command_line import serve_with_vllm
@@ -109,7 +107,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         problems.append(f"--port {options.port}: a port is from 0 to 65535")
     if not options.timeout > 0:
         problems.append(f"--timeout {options.timeout:g}: more than 0 seconds")
-    if options.needs_key and not options.api_key and not _is_loopback(options.host):
+    if options.needs_key and not options.api_key and not is_loopback(options.host):
         problems.append(
             f"--host {options.host} can be reached from other machines, which needs a key: set "
             f"TEMPER_API_KEY or --api-key"
@@ -131,10 +129,3 @@ def _adapters(options: ServeOptions) -> tuple[dict[str, str], list[str]]:
             problems.append(f"--adapter {pair}: the name {name} is taken")
         adapters[name] = folder
     return adapters, problems
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == _LOCAL or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from feedback.review.assignment import Assignment
-from feedback.review.label_file import CHOICES, Judgement, LabelFile
+from feedback.review.label_file import Judgement, LabelFile
 from feedback.review.pairs import ReviewPair, other
 from feedback.review.session import COOKIE, Sessions
 from training.page_environment import page_environment
@@ -111,7 +111,6 @@ class _Pages:
             return HTMLResponse("The form is not complete", 400, _HEADERS)
         left = pair.shown_first(name)
         choice = {"left": left, "right": other(left), "tie": "tie", "skip": ""}[side]
-        assert choice in CHOICES
         reasons = tuple(reason for reason in REASONS if form.get(f"reason {reason}"))
         comment = form.get("comment", "").strip()[:_MAX_COMMENT]
         judgement = Judgement(pair, name, choice, left, reasons, comment, _seconds(form))

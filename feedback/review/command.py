@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from feedback.review.options import ReviewOptions
 from feedback.review.pairs import read_pairs
 from training.console import say
 from training.errors import JobError, Problem
+from training.listen_address import is_loopback
 from training.run_folder import write_whole
 
 
@@ -25,7 +25,7 @@ def run_review(options: ReviewOptions) -> int:
     if not 0 <= options.overlap <= 1:
         problem = Problem("--overlap", "is a share from 0 to 1", str(options.overlap))
         raise JobError("temper review", [problem])
-    if not _is_loopback(options.host) and not options.key:
+    if not is_loopback(options.host) and not options.key:
         message = "can be reached from other machines, which needs a key"
         fix = "Set TEMPER_REVIEW_KEY or --key"
         raise JobError("temper review", [Problem("--host", message, options.host, fix)])
@@ -74,12 +74,3 @@ def import_export(export: Path, out: Path) -> int:
     known = f", {len(judgements) - added} were there already" if added < len(judgements) else ""
     say(f"{added} labels added to {out}{known}. Next: temper feedback {out}")
     return 0
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

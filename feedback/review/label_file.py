@@ -15,9 +15,6 @@ from feedback.review.pairs import ReviewPair
 from training.errors import DataError, RunError
 from training.run_folder import write_whole
 
-CHOICES = ("a", "b", "tie", "")
-"""The answers, a tie, and nothing for a pair that a person cannot judge."""
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -26,7 +23,7 @@ class Judgement:
     Attributes:
         pair: The pair.
         annotator: Name of the person.
-        choice: One of `CHOICES`.
+        choice: `a`, `b`, `tie`, or empty for a pair that the person cannot judge.
         shown_first: `a` or `b`: the answer on the left.
         reasons: Reasons that were ticked.
         comment: Free text.

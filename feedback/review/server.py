@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 
 import uvicorn
@@ -14,7 +13,7 @@ from feedback.review.options import ReviewOptions
 from feedback.review.pairs import ReviewPair
 from feedback.review.session import Sessions
 from training.console import say
-from training.errors import RunError
+from training.listen_address import bind
 
 _GRACE_S = 3
 
@@ -28,9 +27,9 @@ def serve(pairs: Sequence[ReviewPair], labels: LabelFile, options: ReviewOptions
         options: Address, overlap and key.
 
     Raises:
-        RunError: The address cannot be used.
+        ListenError: The address cannot be used.
     """
-    listener = _bind(options.host, options.port)
+    listener = bind(options.host, options.port)
     port = listener.getsockname()[1]
     state = ReviewState(
         {pair.id: pair for pair in pairs},
@@ -47,17 +46,3 @@ def serve(pairs: Sequence[ReviewPair], labels: LabelFile, options: ReviewOptions
     say(f"afterwards: temper feedback {labels.path}")
     uvicorn.Server(config).run(sockets=[listener])
     return 0
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise RunError(
-            f"{host}:{port} cannot be used: {error.strerror or error}. Name another with --port, "
-            "or --port 0 for a free one"
-        ) from None
-    return listener

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import fcntl
 import io
 import multiprocessing
@@ -21,9 +20,9 @@ from loguru import logger
 
 from preparation.executors.task_runner import TaskRunner
 from training.errors import CrashError
+from training.parent_death import signal_on_parent_death
 
 WORKERS_LOCK = "workers.lock"
-_PR_SET_PDEATHSIG = 1
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -118,7 +117,7 @@ def one_thread() -> Iterator[None]:
 
 def _start_worker(lock: Path | None, parent: int) -> None:
     """End with the parent, and hold the lock that a later run of the same preparation waits for."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_on_parent_death(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,7 +11,8 @@ import yaml
 from search.job_file import load_search_job
 from search.storage import search_folder
 from tests.run_commands import ROOT, changed
-from training.config import load_job
+from training.config import Job, Pipeline, load_job
+from training.config.adapters import Lora
 from training.errors import JobError
 
 JOB: dict[str, Any] = yaml.safe_load((ROOT / "jobs/search.yaml").read_text())
@@ -102,7 +103,8 @@ def test_a_trial_has_the_values_and_the_baseline_is_the_job_as_written(tmp_path:
         "train.weight_decay": 0.0,
     }
     trial = search.trial_job({"train.learning_rate": 0.01, "train.global_batch_size": 4})
-    assert (trial.train.learning_rate, trial.train.global_batch_size) == (0.01, 4)  # type: ignore[union-attr]
+    assert isinstance(trial, Job)
+    assert (trial.train.learning_rate, trial.train.global_batch_size) == (0.01, 4)
     outside = changed(JOB, train={"learning_rate": 0.5})
     assert load_search_job(written(tmp_path, outside)).baseline is None
 
@@ -113,7 +115,9 @@ def test_keys_of_a_stage_are_named_by_the_stage(tmp_path: Path) -> None:
     search = load_search_job(written(tmp_path, stages))
     assert search.baseline == {"stages.answer.adapter.r": 32}
     trial = search.trial_job({"stages.answer.adapter.r": 4})
-    assert trial.stages[1].adapter.r == 4  # type: ignore[union-attr]
+    assert isinstance(trial, Pipeline)
+    adapter = trial.stages[1].adapter
+    assert isinstance(adapter, Lora) and adapter.r == 4
 
 
 def test_the_folder_depends_on_what_decides_the_trials(tmp_path: Path) -> None:

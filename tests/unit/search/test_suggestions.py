@@ -42,27 +42,20 @@ def run(folder: Path, chosen: SearchSettings, order: random.Random) -> list[dict
             current.append(journal.start(suggest(chosen, journal.trials)))
         order.shuffle(current)
         for trial in current:
-            journal.finish(trial, TrialOutcome("complete", loss(trial.params)))
+            journal.finish(trial, TrialOutcome(TrialState.COMPLETE, loss(trial.params)))
     return [trial.params for trial in journal.trials]
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "random", "grid"])
 def test_trials_do_not_depend_on_which_ends_first(tmp_path: Path, algorithm: str) -> None:
     space = {**SPACE, "lr": {"choices": [1e-4, 1e-3]}} if algorithm == "grid" else SPACE
-    chosen = settings(space=space, algorithm=algorithm, parallel=3, trials=9)
-    if algorithm == "grid":
-        first, second = (
-            [suggest(chosen, [None] * number) for number in range(9)]  # type: ignore[list-item]
-            for _ in range(2)
-        )
-        assert first == second and len({str(one) for one in first}) == 9
-        return
-    first = run(tmp_path / "a", chosen, random.Random(1))
-    assert first == run(tmp_path / "b", chosen, random.Random(2))
-    assert first != run(tmp_path / "c", settings(algorithm=algorithm, seed=1), random.Random(1))
+    same = {"space": space, "algorithm": algorithm, "parallel": 3, "trials": 9}
+    first = run(tmp_path / "a", settings(**same), random.Random(1))
+    assert first == run(tmp_path / "b", settings(**same), random.Random(2))
+    assert first != run(tmp_path / "c", settings(**same, seed=1), random.Random(1))
 
 
-def test_a_search_that_was_cut_off_goes_on_with_the_same_trials(tmp_path: Path) -> None:
+def test_a_search_that_was_cut_off_resumes_with_the_same_trials(tmp_path: Path) -> None:
     chosen = settings(parallel=2, trials=14)
     whole = run(tmp_path / "whole", chosen, random.Random(1))
     run(tmp_path / "cut", settings(parallel=2, trials=6), random.Random(3))
@@ -88,7 +81,7 @@ def test_a_hopeless_trial_is_ended_and_a_good_one_is_not(tmp_path: Path, rule: s
         trial = journal.start(suggest(chosen, journal.trials))
         for evaluation in range(1, 10):
             journal.report(trial, evaluation, 5 - 0.3 * evaluation + 0.01 * number)
-        journal.finish(trial, TrialOutcome("complete", 2.3))
+        journal.finish(trial, TrialOutcome(TrialState.COMPLETE, 2.3))
     number = journal.start(suggest(chosen, journal.trials)).number
 
     def ended(level: float) -> bool:
@@ -111,7 +104,7 @@ def test_the_journal_keeps_values_losses_and_reasons(tmp_path: Path) -> None:
     journal = TrialJournal(tmp_path, "test", settings())
     trial = journal.start({"lr": 1e-3, "width": 8, "kind": "a"}, kind="baseline")
     journal.report(trial, 1, 4.0)
-    journal.finish(trial, TrialOutcome("failed", message="out of memory"))
+    journal.finish(trial, TrialOutcome(TrialState.FAIL, message="out of memory"))
     (read,) = TrialJournal(tmp_path, "test", settings()).trials
     assert read.state == TrialState.FAIL and read.intermediate_values == {1: 4.0}
     assert read.user_attrs["message"] == "out of memory" and read.user_attrs["kind"] == "baseline"

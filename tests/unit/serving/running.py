@@ -16,9 +16,9 @@ import uvicorn
 from serving.command import ServeOptions
 from serving.http.answers import AnswerService
 from serving.http.app import build_app
-from serving.http.listener import bind
 from serving.http.server import build_service
 from serving.model import ServedModel
+from training.listen_address import bind
 
 
 @dataclass
