@@ -121,7 +121,7 @@ def test_the_process_becomes_the_server_and_its_key_is_no_argument(
 def test_the_image_for_gpus_needs_no_other_package_of_the_project() -> None:
     dockerfile = (ROOT / "containers/serve-gpu/Dockerfile").read_text()
     script = (
-        "import sys, serving.__main__, serving.vllm.command_line, serving.http.listener\n"
+        "import sys, serving.__main__, serving.vllm.command_line, training.listen_address\n"
         "import containers.entrypoint.__main__\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
