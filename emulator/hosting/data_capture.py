@@ -115,7 +115,7 @@ def _record(
     if "InputAndOutput" in modes:
         modes = list(_PARTS)
     data = {_PARTS[mode]: _part(mode, *contents[mode], headers) for mode in _PARTS if mode in modes}
-    metadata = {"eventId": str(uuid.uuid4())}
+    metadata: dict[str, Any] = {"eventId": str(uuid.uuid4())}
     if "CustomAttributes" in request:
         metadata["customAttributes"] = [request["CustomAttributes"]]
     if "InferenceId" in request:
