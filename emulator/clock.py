@@ -104,5 +104,5 @@ class SystemClock:
                 callback = heapq.heappop(self._due)[2]
             try:
                 callback()
-            except Exception:  # a fault of one resource; the others must go on
+            except Exception:  # a fault of one resource does not end the others
                 _logger.exception("a callback of the emulated service's clock failed")
