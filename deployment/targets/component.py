@@ -269,7 +269,8 @@ class ComponentTarget:
             state=state,
             model=self._model(specification),
             address=f"{endpoint}, component {name}",
-            detail=reason or (f"adapter on {on}" if on else f"{copies} copies"),
+            detail=reason
+            or (f"adapter on {on}" if on else f"{copies} {'copy' if copies == 1 else 'copies'}"),
             tags=tags,
             instances=counts,
             created=described.get("CreationTime"),

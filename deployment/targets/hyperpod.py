@@ -74,6 +74,11 @@ class HyperPodTarget:
         namespace = os.environ.get("EKS_NAMESPACE") or (namespaces[0] if namespaces else "default")
         return cluster.in_namespace(namespace)
 
+    @property
+    def _has_cluster(self) -> bool:
+        """True if the environment has a HyperPod cluster with EKS."""
+        return self._given is not None or self.account.platform.get("hyperpod/eks") is not None
+
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before anything is made."""
         try:
@@ -99,12 +104,14 @@ class HyperPodTarget:
 
     def find(self, name: str) -> Deployment | None:
         """Return the deployment of a name, None if there is none."""
+        if not self._has_cluster:
+            return None
         item = self.kubectl.find(KIND, name)
         return None if item is None else self._deployment(item)
 
     def list(self) -> list[Deployment]:
         """Return all deployments of the environment; none if it has no cluster with EKS."""
-        if self._given is None and self.account.platform.get("hyperpod/eks") is None:
+        if not self._has_cluster:
             return []
         text = self.kubectl.run("get", KIND, f"--selector={_SELECTOR}", "--output=json")
         return [self._deployment(item) for item in json.loads(text)["items"]]
@@ -162,6 +169,8 @@ class HyperPodTarget:
         Raises:
             DeployModelError: The operator could not remove all of it.
         """
+        if not self._has_cluster:
+            return
         self.kubectl.run("delete", KIND, name, "--ignore-not-found", "--wait=false")
 
         def ended(item: Any) -> bool:

@@ -166,7 +166,7 @@ def _rehearse(
     image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help="Also deploy, swap and remove the trained model.")
+        bool, typer.Option("--deploy", help="Also deploy the model to every target.")
     ] = False,
 ) -> int:
     """Run a job in an emulated SageMaker account.
@@ -174,8 +174,10 @@ def _rehearse(
     Everything happens on this machine; no AWS account is needed.
     """
     from emulator.command import rehearse_job
+    from temper.cli.application import main
 
-    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep, deploy=deploy)
+    pairs, with_deployments = overrides(set_), main if deploy else None
+    rehearse_job(job, pairs, env=env, image=image, keep=keep, deploy=with_deployments)
     return 0
 
 
