@@ -16,9 +16,22 @@ from typing import Any
 from deployment.account import DeploymentAccount
 from deployment.errors import DeployModelError, RemovedMeanwhileError, RolledBackError
 from deployment.hyperpod.checks import hyperpod_problems
-from deployment.hyperpod.manifest import KIND, START_TIMEOUT_S, inference_endpoint, tags_of
+from deployment.hyperpod.manifest import (
+    KIND,
+    START_TIMEOUT_S,
+    inference_endpoint,
+    kept_keys,
+    tags_of,
+)
 from deployment.quote import DeploymentQuote, instance_quote
-from deployment.record import Deployment, DeploymentState, end_tags, end_words, model_of_tags
+from deployment.record import (
+    Deployment,
+    DeploymentState,
+    end_tags,
+    end_words,
+    kept_by_tags,
+    model_of_tags,
+)
 from deployment.sagemaker.invoke import invoke_endpoint
 from deployment.targets.base import DeploymentRequest, require
 from launch.eks.api_server import kubectl_of
@@ -184,6 +197,11 @@ class HyperPodTarget:
         )
         if item is not None:
             raise DeployModelError(f"{name} was not removed completely: {_reason(item)}")
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """Return keys of the specification that a deployment was made with."""
+        item = self.kubectl.find(KIND, name)
+        return {} if item is None else {**kept_by_tags(tags_of(item)), **kept_keys(item["spec"])}
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a deployment to a body of OpenAI's protocol."""

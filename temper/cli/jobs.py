@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -160,6 +161,7 @@ def _plan_serving(
 
 
 def _rehearse(
+    context: typer.Context,
     job: JobArgument,
     set_: SetOption = None,
     env: EnvironmentOption = "dev",
@@ -174,10 +176,23 @@ def _rehearse(
     Everything happens on this machine; no AWS account is needed.
     """
     from emulator.command import rehearse_job
-    from temper.cli.application import main
 
-    pairs, with_deployments = overrides(set_), main if deploy else None
-    rehearse_job(job, pairs, env=env, image=image, keep=keep, deploy=with_deployments)
+    main = partial(_run_command, context) if deploy else None
+    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep, deploy=main)
+    return 0
+
+
+def _run_command(context: typer.Context, arguments: list[str]) -> int:
+    """Run another command of this command line, and return its exit code.
+
+    Args:
+        context: Context of a command.
+        arguments: Arguments of the command line.
+    """
+    try:
+        context.find_root().command.main(args=arguments, prog_name="temper")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
     return 0
 
 
