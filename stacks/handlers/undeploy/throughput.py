@@ -14,8 +14,8 @@ def list_throughputs(bedrock: Any, prefix: str, now: datetime) -> Iterator[Bille
 
     Args:
         bedrock: Client of Bedrock.
-        prefix: Prefix of the environment.
-        now: Current time, with which the end of a commitment is compared.
+        prefix: The prefix.
+        now: The time.
     """
     pages = bedrock.get_paginator("list_provisioned_model_throughputs").paginate(
         nameContains=prefix
