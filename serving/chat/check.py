@@ -12,9 +12,10 @@ from evaluation.models.load import model_folder
 from serving.llama_cpp.metadata import read_metadata
 from serving.llama_cpp.model import load_gguf_tokenizer
 from serving.model import PromptFormat
+from training.config.adapter_files import is_moved, recorded_base
 from training.errors import ModelError
 from training.models.locate import explain_missing, explain_moved_base, has_weights
-from training.models.merge import is_adapter, is_moved, recorded_base
+from training.models.merge import is_adapter
 
 
 def check_chat_models(sources: Sequence[str]) -> None:
