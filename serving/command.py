@@ -38,6 +38,8 @@ class ServeOptions:
         timeout: Seconds after which a request ends in an error.
         max_lora_rank: Highest rank of an adapter. vLLM needs it to load adapters later; the engine
             of Transformers loads any rank if it is None.
+        tensor_parallel: Devices that share the model, with vLLM; None for all GPUs that divide its
+            attention heads.
     """
 
     model: str
@@ -53,6 +55,7 @@ class ServeOptions:
     max_context: int | None = None
     timeout: float = 600.0
     max_lora_rank: int | None = None
+    tensor_parallel: int | None = None
 
 
 def run_server(options: ServeOptions) -> int:
@@ -111,6 +114,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         ("--max-waiting", options.max_waiting, 0),
         ("--max-context", options.max_context, 2),
         ("--max-lora-rank", options.max_lora_rank, 1),
+        ("--tensor-parallel", options.tensor_parallel, 1),
     )
     problems += [
         f"{name} {value}: at least {least}"

@@ -47,6 +47,9 @@ def _serve(
     max_lora_rank: Annotated[
         int | None, typer.Option(help="Highest rank of an adapter, also of later ones.")
     ] = None,
+    tensor_parallel: Annotated[
+        int | None, typer.Option(help="Devices that share the model, with vLLM.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 600.0,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
@@ -69,6 +72,7 @@ def _serve(
             max_context=max_context,
             timeout=timeout,
             max_lora_rank=max_lora_rank,
+            tensor_parallel=tensor_parallel,
         )
     )
 
