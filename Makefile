@@ -14,7 +14,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare plan plan-serving prices check-job schema test test-slow bench check format lock clean
+.PHONY: help train prepare plan advise plan-serving prices check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -65,6 +65,9 @@ prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
 	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
+
+advise: $(VENV)/.train  ## advise between prompts, retrieval and training: make advise JOB=… or MODEL=… DATA=… [OUT=job.yaml] [ARGS="--budget 50 --changing-facts"]
+	@$(TEMPER) advise $(if $(filter command% environment,$(origin JOB)),$(JOB)) $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(SET),--set '$(SET)') $(if $(OUT),--out $(OUT)) $(ARGS)
 
 plan-serving: $(VENV)/.launch  ## estimate instances, latency and cost of serving: make plan-serving MODEL=… [ARGS="--requests-per-second 5 --import-units 2"]
 	@$(TEMPER) plan-serving $(MODEL) $(ARGS)

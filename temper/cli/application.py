@@ -9,6 +9,7 @@ import typer
 
 from temper import __version__
 from temper.cli import (
+    advise,
     data,
     deployments,
     environments,
@@ -57,7 +58,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, search, runs, models, serving, quality, review, suites),
+    *(jobs, advise, data, search, runs, models, serving, quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

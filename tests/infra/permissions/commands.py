@@ -251,6 +251,7 @@ LOCAL = (
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
+    "advise": (ENGINEER, _READ_MODEL),
     "plan-serving": (ENGINEER, _READ_MODEL),
     # An evaluated model may be one that was imported into Bedrock in the same account.
     "evaluate": (ENGINEER, _ASK_BEDROCK),
