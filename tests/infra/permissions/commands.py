@@ -255,6 +255,8 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, _SUBMIT),
+    # Its steps are commands of this table, for engineers, approvers and deployers.
+    "pipeline": ("administrator", ()),
     "prepare": (
         ENGINEER,
         (
