@@ -16,6 +16,7 @@ from temper.cli import (
     images,
     jobs,
     models,
+    pipeline,
     platform,
     quality,
     registry,
@@ -58,7 +59,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, advise, data, search, runs, models, serving, quality, review, suites),
+    *(jobs, advise, data, search, pipeline, runs, models, serving, quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

@@ -241,7 +241,6 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
-    "search",
     "serve",
     "synth",
     "test",
@@ -257,6 +256,8 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, _SUBMIT),
+    # Its steps are commands of this table, for engineers, approvers and deployers.
+    "pipeline": ("administrator", ()),
     "prepare": (
         ENGINEER,
         (
@@ -276,6 +277,18 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ),
     ),
     "resume": (ENGINEER, _SUBMIT),
+    "search": (
+        ENGINEER,
+        (
+            *_SUBMIT,
+            *_LOG,
+            ("sagemaker:StopTrainingJob", OUR_JOB, {}),
+            _LIST,
+            ("s3:GetObject", "{runs}/checkpoints/a/1/metrics.jsonl", {}),
+            ("s3:GetObject", "{models}/models/a/1/model.safetensors", {}),
+            ("kms:Decrypt", "{key:models}", {}),
+        ),
+    ),
     "status": (
         ENGINEER,
         (
