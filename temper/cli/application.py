@@ -15,6 +15,7 @@ from temper.cli import (
     images,
     jobs,
     models,
+    monitoring,
     platform,
     quality,
     registry,
@@ -57,7 +58,7 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, search, runs, models, serving, quality, review, suites),
+    *(jobs, data, search, runs, models, serving, monitoring, quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)
