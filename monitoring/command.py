@@ -19,8 +19,8 @@ from monitoring.options import CheckedOptions, WatchOptions, check_options
 from monitoring.report.document import CASES, PAGE, REPORT, WatchReport
 from monitoring.report.metrics import metric_lines
 from monitoring.report.page import render_page
-from monitoring.served_model import ServedModel, find_served_model
 from monitoring.usage import Rates
+from monitoring.watched_model import WatchedModel, find_watched_model
 from training.console import say
 from training.quiet import quiet
 from training.run_folder import write_whole
@@ -133,14 +133,14 @@ def _chosen(log: CallLog, adapter: str | None, since: datetime | None) -> list[L
     return calls
 
 
-def _served(options: WatchOptions, deployed: DeployedLog | None) -> ServedModel:
+def _served(options: WatchOptions, deployed: DeployedLog | None) -> WatchedModel:
     name = options.model or (deployed.model if deployed else "")
     if not name:
         raise WatchError(
             "the model that serves is not known. Name it with --model: NAME@VERSION of the "
             "registry, a run, or a folder together with --reference"
         )
-    served = find_served_model(name, options.registry)
+    served = find_watched_model(name, options.registry)
     if served.job is None and options.reference is None:
         raise WatchError(
             f"{name} does not say what it was trained on. Name the training set with --reference "

@@ -1,4 +1,4 @@
-"""Features of exchanges: what is compared, and holds no text.
+"""Features of pairs: what is compared, and holds no text.
 
 Token ids are kept sorted, so that the file of a training set's features cannot be read as text;
 which words occur in a prompt can be told from it, so that it is stored as safely as the data.
@@ -24,7 +24,7 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Features:
-    """Features of exchanges, by row.
+    """Features of pairs, by row.
 
     Attributes:
         prompt_tokens: Tokens of the prompt, of shape (rows,).
@@ -110,7 +110,13 @@ class ReferenceInfo:
 
 
 def save_features(path: Path, features: Features, info: ReferenceInfo) -> None:
-    """Write the features of a training set."""
+    """Write the features of a training set.
+
+    Args:
+        path: The file.
+        features: The features.
+        info: Their origin.
+    """
     about = json.dumps({"format": FORMAT, **asdict(info)})
     columns: dict[str, Any] = {f.name: getattr(features, f.name) for f in fields(features)}
     building = path.with_name(f".{path.name}.writing.npz")

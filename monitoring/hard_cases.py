@@ -1,7 +1,7 @@
 """Hard and drifted cases: calls whose prompts belong in the next data set, masked.
 
-A row has the prompt, and the answer of the deployed model apart from it, so that nobody trains on
-a refusal or a loop by accident: a person, a teacher or `temper compare` writes the answer.
+A row has the prompt, and the answer of the deployed model apart from it, so that no data
+set has a refusal or a loop by accident: a person, a teacher or `temper compare` writes the answer.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from evaluation.config.scores import LlmJudge
 from evaluation.scores.base import AnsweredItem, ScoreContext
 from monitoring.errors import WatchError
-from monitoring.exchange import Exchange
+from monitoring.prompt_answer import PromptAnswer
 from monitoring.statistics.control_chart import Baseline, ChartPoint, control_chart
 from training.config.load import read_document
 from training.errors import JobError, Problem
@@ -101,7 +101,7 @@ def registered_baseline(
 
 def judge_windows(
     section: LlmJudge,
-    windows: Sequence[Sequence[Exchange]],
+    windows: Sequence[Sequence[PromptAnswer]],
     baseline: Baseline,
     count: int,
     context: ScoreContext,
@@ -110,7 +110,7 @@ def judge_windows(
 
     Args:
         section: The judge.
-        windows: Sampled exchanges of each window, in the random order in which they were drawn.
+        windows: Sampled pairs of each window, in the random order in which they were drawn.
         baseline: The registered mean.
         count: Answers of each window that are judged.
         context: Folder, cache and cost limit of the judge.
@@ -125,12 +125,10 @@ def judge_windows(
     for number, window in enumerate(windows):
         answered = [place for place, one in enumerate(window) if one.answer]
         for place in answered[:count]:
-            exchange = window[place]
+            pair = window[place]
             places.append((number, place))
             items.append(
-                AnsweredItem(
-                    f"{number}-{place}", {}, exchange.prompt_text, (), (exchange.answer or "",)
-                )
+                AnsweredItem(f"{number}-{place}", {}, pair.prompt_text, (), (pair.answer or "",))
             )
     if not items:
         return JudgedSample(baseline, section.scale, [None] * len(windows), {}, 0.0)

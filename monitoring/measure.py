@@ -1,4 +1,4 @@
-"""Measurement of exchanges by the served model: one forward pass over each prompt."""
+"""Measurement of pairs by the served model: one forward pass over each prompt."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from evaluation.models.gguf_model import SUFFIX, load_gguf
 from evaluation.models.load import default_device, model_folder
 from monitoring.answers import is_empty, is_refusal, is_repetitive
-from monitoring.exchange import Exchange
 from monitoring.features import Features, build_features
+from monitoring.prompt_answer import PromptAnswer
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError
 from training.models.context_length import context_length
@@ -63,11 +63,11 @@ class ServedModelMeasure:
         """Return the text of a token id."""
         return str(self._tokenizer.decode([token]))
 
-    def features(self, exchanges: Sequence[Exchange]) -> Features:
-        """Return the features of exchanges."""
-        texts = [self._ids(exchange.prompt_text) for exchange in exchanges]
-        nats, embeddings = self._forward([self._prompt_ids(e) for e in exchanges])
-        answers = [exchange.answer for exchange in exchanges]
+    def features(self, pairs: Sequence[PromptAnswer]) -> Features:
+        """Return the features of pairs."""
+        texts = [self._ids(pair.prompt_text) for pair in pairs]
+        nats, embeddings = self._forward([self._prompt_ids(e) for e in pairs])
+        answers = [pair.answer for pair in pairs]
 
         def flags(test: Callable[[str], bool]) -> NDArray[np.int8]:
             return np.array([_UNKNOWN if a is None else int(test(a)) for a in answers], np.int8)
@@ -80,7 +80,7 @@ class ServedModelMeasure:
                 [_UNKNOWN if a is None else len(self._ids(a)) for a in answers], np.int32
             ),
             languages=np.array(
-                ["" if identify is None else identify(e.question) for e in exchanges], np.str_
+                ["" if identify is None else identify(e.question) for e in pairs], np.str_
             ),
             prompt_nats=nats,
             embeddings=embeddings,
@@ -93,13 +93,13 @@ class ServedModelMeasure:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return np.asarray(ids, dtype=np.int32)
 
-    def _prompt_ids(self, exchange: Exchange) -> list[int]:
+    def _prompt_ids(self, pair: PromptAnswer) -> list[int]:
         """Return the ids of a prompt as the model receives it, as text if it has no template."""
-        prompt = exchange.prompt if isinstance(exchange.prompt, str) else list(exchange.prompt)
+        prompt = pair.prompt if isinstance(pair.prompt, str) else list(pair.prompt)
         try:
             ids = self._rows.prompt_ids(prompt)  # type: ignore[arg-type]  # messages are mappings
         except DataError:
-            ids = self._rows.prompt_ids(exchange.prompt_text) if exchange.prompt_text else []
+            ids = self._rows.prompt_ids(pair.prompt_text) if pair.prompt_text else []
         return ids[: self._limit] or [self._rows.encoder.eos_id or 0]
 
     @torch.inference_mode()

@@ -12,7 +12,6 @@ from evaluation.scores.base import ScoreContext
 from monitoring.call import LoggedCall
 from monitoring.drift import WindowDrift, window_drift
 from monitoring.errors import LogError, WatchError
-from monitoring.exchange import Exchange, exchange_of_call
 from monitoring.features import Features, ReferenceInfo, load_features, save_features
 from monitoring.hard_cases import HardCase, find_hard_cases, write_hard_cases
 from monitoring.judged_sample import (
@@ -25,10 +24,11 @@ from monitoring.language import language_identifier
 from monitoring.logs.read import CallLog
 from monitoring.measure import ServedModelMeasure
 from monitoring.options import CheckedOptions, WatchOptions
+from monitoring.prompt_answer import PromptAnswer, pair_of_call
 from monitoring.report.document import CASES, REFERENCE, Verdict, WatchReport, WindowReport
-from monitoring.served_model import ServedModel, source_exchanges, training_exchanges
 from monitoring.statistics.k_of_n import alarms
 from monitoring.usage import Rates, usage_by_model
+from monitoring.watched_model import WatchedModel, source_pairs, training_pairs
 from monitoring.windows import Window, gaps, split_windows
 from preparation.masking import missing_packages
 from safety.binomial import Proportion
@@ -59,7 +59,7 @@ class MeasuredWindow:
 def measure_traffic(
     options: WatchOptions,
     checked: CheckedOptions,
-    served: ServedModel,
+    served: WatchedModel,
     calls: Sequence[LoggedCall],
     log: CallLog,
     rates: Rates,
@@ -90,7 +90,7 @@ def measure_traffic(
     training, info = _training_features(options, served, measure, out)
     windows = split_windows(calls, checked.window)
     measured = [_measured(window, measure, training, options) for window in windows]
-    samples = [[exchange_of_call(call) for call in one.sample] for one in measured]
+    samples = [[pair_of_call(call) for call in one.sample] for one in measured]
     judged = None
     if judge is not None and baseline is not None:
         device = None  # a local judge finds its own
@@ -121,7 +121,7 @@ def measure_traffic(
 
 
 def _training_features(
-    options: WatchOptions, served: ServedModel, measure: ServedModelMeasure, out: Path
+    options: WatchOptions, served: WatchedModel, measure: ServedModelMeasure, out: Path
 ) -> tuple[Features, ReferenceInfo]:
     """Return the features of the training set: stored ones, or those of a sample of its rows.
 
@@ -140,9 +140,9 @@ def _training_features(
             )
         return features, info
     if reference is not None:
-        source, rows = str(reference), source_exchanges(Source(source=str(reference)))
+        source, rows = str(reference), source_pairs(Source(source=str(reference)))
     else:
-        source, rows = served.training_set, training_exchanges(served)
+        source, rows = served.training_set, training_pairs(served)
     sample, total = _reservoir(rows, options.training_rows)
     if len(sample) < options.limits.fewest:
         raise WatchError(
@@ -155,10 +155,10 @@ def _training_features(
     return features, info
 
 
-def _reservoir(rows: Iterable[Exchange], size: int) -> tuple[list[Exchange], int]:
-    """Return a random sample of exchanges, each as likely as any other, and their number."""
+def _reservoir(rows: Iterable[PromptAnswer], size: int) -> tuple[list[PromptAnswer], int]:
+    """Return a random sample of pairs, each as likely as any other, and their number."""
     generator = random.Random(_SEED)
-    sample: list[Exchange] = []
+    sample: list[PromptAnswer] = []
     total = 0
     for total, row in enumerate(rows, start=1):
         if len(sample) < size:
@@ -175,7 +175,7 @@ def _measured(
     sample = sorted(answered, key=_draw)[: options.measured]
     if len(sample) < options.limits.fewest:
         return MeasuredWindow(window, sample, None, WindowDrift())
-    features = measure.features([exchange_of_call(call) for call in sample])
+    features = measure.features([pair_of_call(call) for call in sample])
     drift = window_drift(
         training, features, options.limits, token_text=measure.token_text, seed=_SEED
     )

@@ -18,7 +18,7 @@ _CUT = frozenset(("length", "max_tokens", "model_length", "LENGTH"))
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedAnswer:
+class AnswerBody:
     """Answer in the body of a response.
 
     Attributes:
@@ -53,7 +53,7 @@ def read_prompt(body: Any) -> str | Sequence[Message] | None:
 
 
 def _system_texts(body: Mapping[str, Any]) -> Iterable[str]:
-    """Yield the system messages that Converse and Anthropic's protocol have beside the others."""
+    """Yield the system messages of Converse and of Anthropic's protocol."""
     system = body.get("system")
     if isinstance(system, str):
         yield system
@@ -63,7 +63,7 @@ def _system_texts(body: Mapping[str, Any]) -> Iterable[str]:
             yield text
 
 
-def read_answers(body: Any) -> list[LoggedAnswer]:
+def read_answers(body: Any) -> list[AnswerBody]:
     """Return the answers in the body of a response: none if there is none that is known."""
     if isinstance(body, str):
         return _read_text(body)
@@ -81,7 +81,7 @@ def read_answers(body: Any) -> list[LoggedAnswer]:
     milliseconds = metrics.get("latencyMs") if isinstance(metrics, Mapping) else None
     model = body.get("model")
     return [
-        LoggedAnswer(
+        AnswerBody(
             text,
             normal_reason(reason),
             sent,
@@ -99,7 +99,7 @@ def normal_reason(reason: Any) -> str | None:
     return "length" if reason in _CUT else reason
 
 
-def _read_text(body: str) -> list[LoggedAnswer]:
+def _read_text(body: str) -> list[AnswerBody]:
     """Return the answers in the text of a body: JSON, or server-sent events."""
     lines = [line for line in body.splitlines() if line.strip()]
     if lines and lines[0].startswith("data:"):
@@ -118,7 +118,7 @@ def _read_text(body: str) -> list[LoggedAnswer]:
         return []
 
 
-def _of_openai(body: Mapping[str, Any]) -> list[LoggedAnswer]:
+def _of_openai(body: Mapping[str, Any]) -> list[AnswerBody]:
     sent, received = _usage(body)
     choices = [choice for choice in body["choices"] if isinstance(choice, Mapping)]
     model = body.get("model")
@@ -131,7 +131,7 @@ def _of_openai(body: Mapping[str, Any]) -> list[LoggedAnswer]:
             tokens = received if len(choices) == 1 else None
             reason = normal_reason(choice.get("finish_reason"))
             name = model if isinstance(model, str) else None
-            answers.append(LoggedAnswer(text, reason, sent, tokens, name))
+            answers.append(AnswerBody(text, reason, sent, tokens, name))
     return answers
 
 
@@ -170,7 +170,7 @@ def _first_int(values: Mapping[str, Any], *names: str) -> int | None:
     return next((values[name] for name in names if isinstance(values.get(name), int)), None)
 
 
-def _joined_stream(events: Sequence[Any]) -> list[LoggedAnswer]:
+def _joined_stream(events: Sequence[Any]) -> list[AnswerBody]:
     """Return the answers whose parts are the events of a stream."""
     events = [event for event in events if isinstance(event, Mapping)]
     if any(isinstance(event.get("choices"), list) for event in events):
@@ -191,7 +191,7 @@ def _joined_stream(events: Sequence[Any]) -> list[LoggedAnswer]:
         part, end = _text_and_reason(event)
         if part is not None:
             text, reason, seen = text + part, end or reason, True
-    return [LoggedAnswer(text, normal_reason(reason), *usage, None, latency)] if seen else []
+    return [AnswerBody(text, normal_reason(reason), *usage, None, latency)] if seen else []
 
 
 def _latency(metadata: Mapping[str, Any]) -> float | None:
@@ -200,7 +200,7 @@ def _latency(metadata: Mapping[str, Any]) -> float | None:
     return value / 1000 if isinstance(value, int | float) else None
 
 
-def _joined_openai(events: Sequence[Mapping[str, Any]]) -> list[LoggedAnswer]:
+def _joined_openai(events: Sequence[Mapping[str, Any]]) -> list[AnswerBody]:
     texts: dict[int, str] = {}
     reasons: dict[int, str | None] = {}
     usage: tuple[int | None, int | None] = (None, None)
@@ -217,6 +217,6 @@ def _joined_openai(events: Sequence[Mapping[str, Any]]) -> list[LoggedAnswer]:
             reasons[index] = normal_reason(choice.get("finish_reason")) or reasons.get(index)
     received = usage[1] if len(texts) == 1 else None
     return [
-        LoggedAnswer(text, reasons[index], usage[0], received, model)
+        AnswerBody(text, reasons[index], usage[0], received, model)
         for index, text in sorted(texts.items())
     ]

@@ -1,4 +1,4 @@
-"""What the readers of all logs share."""
+"""Time of a record, and the exception for a record without texts."""
 
 from __future__ import annotations
 

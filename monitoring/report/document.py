@@ -53,7 +53,7 @@ class WindowReport:
 
     @property
     def flag(self) -> bool | None:
-        """Whether it counts as flagged; None if it has too few calls to tell."""
+        """True if it counts as flagged; None if it has too few calls to tell."""
         if self.verdict in ("too few calls", "no calls"):
             return None
         return self.verdict == "drifted" or self.too_often_cut
@@ -115,19 +115,19 @@ class WatchReport:
 
     @property
     def drift_alarm(self) -> bool:
-        """Whether the newest window that can tell is in alarm."""
+        """True if the newest window that can tell is in alarm."""
         told = [window for window in self.windows if window.flag is not None]
         return bool(told) and told[-1].alarm
 
     @property
     def quality_alarm(self) -> bool:
-        """Whether the newest rating is beyond the control chart's limit."""
+        """True if the newest rating is beyond the control chart's limit."""
         rated = [window.rating for window in self.windows if window.rating is not None]
         return bool(rated) and rated[-1].worse
 
     @property
     def golden_alarm(self) -> bool:
-        """Whether too few answers to golden prompts are as recorded."""
+        """True if too few answers to golden prompts are as recorded."""
         return self.golden is not None and not self.golden.passed
 
     @property

@@ -21,7 +21,7 @@ Prompt = str | Sequence[Message]
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class PromptAnswer:
     """Prompt and answer.
 
     Attributes:
@@ -41,38 +41,38 @@ class Exchange:
 
     @property
     def question(self) -> str:
-        """What was asked last: the last message of a conversation, or the text."""
+        """The last message of a conversation, or the text."""
         return self.prompt if isinstance(self.prompt, str) else message_text(self.prompt[-1])
 
 
-def exchange_of_call(call: LoggedCall) -> Exchange:
-    """Return the exchange of a logged call."""
-    return Exchange(call.prompt, call.answer)
+def pair_of_call(call: LoggedCall) -> PromptAnswer:
+    """Return the pair of a logged call."""
+    return PromptAnswer(call.prompt, call.answer)
 
 
-def exchanges_of_row(row: Row) -> Iterator[Exchange]:
-    """Yield the exchanges of a training row: of a conversation, one for each answer.
+def pairs_of_row(row: Row) -> Iterator[PromptAnswer]:
+    """Yield the pairs of a training row: of a conversation, one for each answer.
 
     A text without a prompt is compared with prompts: it is what the model has learned to read.
     """
     if isinstance(row, TextRow):
-        yield Exchange(row.text)
+        yield PromptAnswer(row.text)
     elif isinstance(row, DialogueRow):
         for number, message in enumerate(row.messages):
             if message["role"] == "assistant" and number >= max(1, row.answers_from):
-                yield Exchange(row.messages[:number], message_text(message))
+                yield PromptAnswer(row.messages[:number], message_text(message))
     elif isinstance(row, CompletionRow):
-        yield Exchange(_with_system(row.system, row.prompt), row.completion)
+        yield PromptAnswer(_with_system(row.system, row.prompt), row.completion)
     elif isinstance(row, PromptRow):
-        yield Exchange(row.prompt)
+        yield PromptAnswer(row.prompt)
     elif isinstance(row, UnpairedRow):
         answer = _text(row.completion) if row.label else None
-        yield Exchange(_with_system(row.system, row.prompt), answer)
+        yield PromptAnswer(_with_system(row.system, row.prompt), answer)
     elif isinstance(row, PreferenceRow):
-        yield Exchange(_with_system(row.system, row.prompt), _text(row.chosen))
+        yield PromptAnswer(_with_system(row.system, row.prompt), _text(row.chosen))
     elif isinstance(row, RankingRow):
         best = row.pairs[0].chosen if row.pairs else 0
-        yield Exchange(_with_system(row.system, row.prompt), _text(row.answers[best]))
+        yield PromptAnswer(_with_system(row.system, row.prompt), _text(row.answers[best]))
 
 
 def _with_system(system: str, prompt: Prompt) -> Prompt:

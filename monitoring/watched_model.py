@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from monitoring.errors import WatchError
-from monitoring.exchange import Exchange, exchanges_of_row
+from monitoring.prompt_answer import PromptAnswer, pairs_of_row
 from registry.blobs import blob_path
 from registry.checkout import checkout
 from registry.evidence import find_results, summary
@@ -28,7 +28,7 @@ from training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class WatchedModel:
     """Model that a deployment serves.
 
     Attributes:
@@ -51,7 +51,7 @@ class ServedModel:
         return ", ".join(source.source for source in self.job.data.train) or "prompts of the job"
 
 
-def find_served_model(name: str, registry: Path) -> ServedModel:
+def find_watched_model(name: str, registry: Path) -> WatchedModel:
     """Return the model that a user names.
 
     Args:
@@ -65,15 +65,15 @@ def find_served_model(name: str, registry: Path) -> ServedModel:
     if "@" in name and not Path(name).exists():
         record = LocalRegistry(registry).find(name)
         job = _job(blob_path(registry, record.evidence["job.yaml"].sha256), name)
-        return ServedModel(record.id, _form(registry, record), job, record.evaluations)
+        return WatchedModel(record.id, _form(registry, record), job, record.evaluations)
     run = RunFolder(Path(name))
     if run.state is None:
-        return ServedModel(name, name)
+        return WatchedModel(name, name)
     # The model of a pipeline is a link to that of its last stage that trains.
     trained = run.model.resolve().parent
     results, _ = find_results(trained)
     evaluations = [summary(result, "") for result in results.values()]
-    return ServedModel(name, name, _job(trained / "job.yaml", name), evaluations)
+    return WatchedModel(name, name, _job(trained / "job.yaml", name), evaluations)
 
 
 def _form(registry: Path, record: ModelRecord) -> str:
@@ -88,8 +88,8 @@ def _job(path: Path, name: str) -> Job | None:
     return job if isinstance(job, Job) else None
 
 
-def training_exchanges(model: ServedModel) -> Iterator[Exchange]:
-    """Yield the exchanges of a model's training set.
+def training_pairs(model: WatchedModel) -> Iterator[PromptAnswer]:
+    """Yield the pairs of a model's training set.
 
     Raises:
         WatchError: The training set is not known, or is no longer where it was.
@@ -101,10 +101,10 @@ def training_exchanges(model: ServedModel) -> Iterator[Exchange]:
             f"--reference FILE, or the registered version or the run with --model"
         )
     for prompt in job.data.prompts:
-        yield Exchange(prompt)
+        yield PromptAnswer(prompt)
     for source in job.data.train:
         try:
-            yield from source_exchanges(source)
+            yield from source_pairs(source)
         except DataError as error:
             raise WatchError(
                 f"the training set of {model.name} cannot be read here: {error}. Name a copy of it "
@@ -112,8 +112,8 @@ def training_exchanges(model: ServedModel) -> Iterator[Exchange]:
             ) from None
 
 
-def source_exchanges(source: Source) -> Iterator[Exchange]:
-    """Yield the exchanges of a source of rows; records that are no rows are left out.
+def source_pairs(source: Source) -> Iterator[PromptAnswer]:
+    """Yield the pairs of a source of rows; records that are no rows are left out.
 
     Raises:
         DataError: It cannot be read.
@@ -128,4 +128,4 @@ def source_exchanges(source: Source) -> Iterator[Exchange]:
             row = reader.read(record)
         except RowError:
             continue
-        yield from exchanges_of_row(row)
+        yield from pairs_of_row(row)
