@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class ServeOptions:
         max_waiting: Most requests that wait.
         max_context: Longest prompt and answer together; None for what the model allows.
         timeout: Seconds after which a request ends in an error.
-        max_lora_rank: Highest rank of adapters that vLLM loads later; None if none are.
+        max_lora_rank: Highest rank of an adapter. vLLM needs it to load adapters later; the engine
+            of Transformers loads any rank if it is None.
         log_requests: Folder of the log of requests and answers; None for no log.
     """
 
@@ -66,7 +68,7 @@ def run_server(options: ServeOptions) -> int:
     """
     adapters = check_options(options)
     listener = bind(options.host, options.port)
-    if options.engine == "vllm":
+    if options.engine == "vllm" or (options.engine == "auto" and _takes_vllm(options, adapters)):
         from serving.vllm.command_line import serve_with_vllm
 
         return serve_with_vllm(options, adapters, listener)
@@ -79,9 +81,25 @@ def run_server(options: ServeOptions) -> int:
     quiet()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     served = load_served_model(
-        options.name or options.model, options.model, adapters, options.engine
+        options.name or options.model,
+        options.model,
+        adapters,
+        options.engine,
+        options.max_lora_rank,
     )
     return serve(served.with_context(options.max_context), options, listener)
+
+
+def _takes_vllm(options: ServeOptions, adapters: Mapping[str, str]) -> bool:
+    """Return whether vLLM is usable here and serves the model; say why not if it is usable."""
+    from serving.vllm.selection import own_architectures, vllm_is_usable, why_not_vllm
+
+    if not vllm_is_usable():
+        return False
+    reasons = why_not_vllm(options, adapters, own_architectures())
+    for reason in reasons:
+        sys.stderr.write(f"vLLM is installed, and does not serve this model: {reason}\n")
+    return not reasons
 
 
 def check_options(options: ServeOptions) -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 
 from temper import __version__
 from temper.cli import (
+    advise,
     data,
     deployments,
     environments,
@@ -16,6 +17,7 @@ from temper.cli import (
     jobs,
     models,
     monitoring,
+    pipeline,
     platform,
     quality,
     registry,
@@ -58,7 +60,8 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, search, runs, models, serving, monitoring, quality, review, suites),
+    *(jobs, advise, data, search, pipeline, runs, models, serving, monitoring),
+    *(quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

@@ -44,6 +44,9 @@ def _serve(
     max_context: Annotated[
         int | None, typer.Option(help="Longest prompt and answer together, in tokens.")
     ] = None,
+    max_lora_rank: Annotated[
+        int | None, typer.Option(help="Highest rank of an adapter, also of later ones.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 600.0,
     log_requests: Annotated[
         Path | None,
@@ -70,6 +73,7 @@ def _serve(
             max_context=max_context,
             timeout=timeout,
             log_requests=log_requests,
+            max_lora_rank=max_lora_rank,
         )
     )
 
