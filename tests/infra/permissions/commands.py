@@ -359,6 +359,16 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "swap": (MODEL_DEPLOYER, _SWAP),
     "undeploy": (MODEL_DEPLOYER, _UNDEPLOY),
     "deployments": (MODEL_DEPLOYER, (_PARAMETERS, *_SEE_DEPLOYMENTS)),
+    "watch": (
+        MODEL_DEPLOYER,
+        (
+            _PARAMETERS,
+            *_SEE_DEPLOYMENTS,
+            ("s3:ListBucket", "{runs}", {}),
+            ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("kms:Decrypt", "{key:data}", {}),
+        ),
+    ),
     "doctor": (
         ENGINEER,
         (
