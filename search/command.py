@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,13 +11,18 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from launch.confirm import confirm
+from search.budget import SearchBudget
 from search.job_file import SearchJob, load_search_job
 from search.mlflow_parent import MlflowParent
+from search.quote import quote_search, target_lines
 from search.report import write_report
 from search.run import BASELINE, Search, values_text
-from search.seed_runs import train_seeds
+from search.seed_runs import SeedRuns
 from search.seeds import SeedResult
-from search.storage import search_folder
+from search.storage import hold_exclusively, search_folder
+from search.targets import make_runner, trial_target
+from search.trial_runner import TrialRunner
 from training.config import Job, Pipeline
 from training.config.input_paths import require_inputs
 from training.errors import RunError
@@ -56,31 +60,60 @@ class SearchFiles:
         return self.folder / "report.html"
 
 
-def run_search(job_file: Path, overrides: str = "", *, home: Path, fresh: bool = False) -> None:
-    """Search the hyperparameters of a job on this machine, or resume one.
+def run_search(
+    job_file: Path,
+    overrides: str = "",
+    *,
+    home: Path,
+    fresh: bool = False,
+    target: str = "local",
+    env: str = "dev",
+) -> None:
+    """Search the hyperparameters of a job, or resume a search.
 
     Args:
         job_file: Job file with a section `search:`.
         overrides: `key=value` pairs.
         home: Folder of all searches.
         fresh: Discard what an earlier start has found.
+        target: Where the trials run.
+        env: Environment of the platform, for targets that need one.
 
     Raises:
         RunError: No trial succeeded, or none passes the gates.
         TemperError: The job is invalid, or the search was stopped.
     """
+    place = trial_target(target, env)
     search = load_search_job(job_file, overrides)
-    require_inputs(search.job, job_file.parent, here=True)
-    files = SearchFiles(search_folder(search, home))
+    for line in require_inputs(search.job, job_file.parent, here=place is None):
+        _say(line)
+    where = "" if place is None else f"{target} {'' if target == 'slurm' else env}".strip()
+    files = SearchFiles(search_folder(search, home, where))
     if fresh and files.folder.exists():
         shutil.rmtree(files.folder)
     files.folder.mkdir(parents=True, exist_ok=True)
     point_latest(files.folder)
     _say(f"search folder: {files.folder}")
-    _say(_plan_line(search))
     mlflow = MlflowParent(search, files.folder) if _tracks(search.job) else None
-    environment = mlflow.environment if mlflow is not None else None
-    loop = Search(search, files.folder, _say, environment)
+    variables = mlflow.environment if mlflow is not None else None
+    runner = make_runner(search, files.folder, place, env, variables)
+    with hold_exclusively(files.folder):
+        quote = quote_search(search, runner, SearchBudget(files.folder, search.settings.max_cost))
+        for line in (*quote.lines, *target_lines(search, runner, place)):
+            _say(line)
+        if place is not None and place.name == "sagemaker":
+            confirm(quote.question)
+        _search(search, files, runner, quote.kept_usd, mlflow)
+
+
+def _search(
+    search: SearchJob,
+    files: SearchFiles,
+    runner: TrialRunner,
+    kept_usd: float,
+    mlflow: MlflowParent | None,
+) -> None:
+    loop = Search(search, files.folder, _say, runner, kept_usd)
     try:
         loop.run()
     finally:
@@ -88,13 +121,18 @@ def run_search(job_file: Path, overrides: str = "", *, home: Path, fresh: bool =
     best = loop.best
     if best is None:
         raise RunError(_why_none(loop))
-    seeds = _train_seeds(search, loop, best, files.folder, environment)
+    seeds = _train_seeds(search, loop, best, SeedRuns(search, files.folder, runner, loop.ledger))
+    runner.fetch_model(files.folder / "trials" / f"{best.number:04d}")
     _write_result(files, search, loop, best, seeds)
     if mlflow is not None:
         assert best.value is not None
+        if runner.name != "local":
+            mlflow.log_children(loop.journal.trials)
         mlflow.end(best.value, seeds, [files.result, files.best_job, files.report])
     for line in result_lines(search, best, seeds):
         _say(line)
+    if loop.ledger.most_usd:
+        _say(f"cost: {loop.ledger.most_usd:.2f} USD")
     _say(f"done: {files.best_run}, {files.best_job}, {files.report}")
 
 
@@ -123,27 +161,19 @@ def result_lines(search: SearchJob, best: FrozenTrial, seeds: SeedResult) -> lis
     return lines
 
 
-def _train_seeds(
-    search: SearchJob,
-    loop: Search,
-    best: FrozenTrial,
-    folder: Path,
-    environment: dict[str, str] | None,
-) -> SeedResult:
+def _train_seeds(search: SearchJob, loop: Search, best: FrozenTrial, runs: SeedRuns) -> SeedResult:
     """Train the best point and the job as written with further seeds."""
     assert best.value is not None
     if not search.settings.seeds:
         return SeedResult((best.value,))
     _say(f"training the best values with {search.settings.seeds} other seeds")
-    values = train_seeds(
-        search, folder / "seeds" / f"trial-{best.number:04d}", best.params, environment
-    )
+    values = runs.train(f"trial-{best.number:04d}", best.params)
     baseline = loop.journal.trials[0]
     written = baseline.user_attrs.get("kind") == BASELINE and loop.passes(baseline)
     if not written or baseline.number == best.number:
         return SeedResult((best.value, *values))
     assert baseline.value is not None
-    others = train_seeds(search, folder / "seeds" / BASELINE, baseline.params, environment)
+    others = runs.train(BASELINE, baseline.params)
     return SeedResult((best.value, *values), (baseline.value, *others))
 
 
@@ -158,6 +188,7 @@ def _write_result(
         "metrics": best.user_attrs["metrics"],
         "seeds": seeds.document(),
         "trials": len(loop.journal.trials),
+        "cost_usd": round(loop.ledger.most_usd, 4) or None,
     }
     write_whole(files.result, json.dumps(result, indent=1) + "\n")
     write_whole(files.best_job, resolved_yaml(search.trial_job(best.params)))
@@ -178,28 +209,6 @@ def _why_none(loop: Search) -> str:
     return (
         f"none of {len(complete)} complete trials passes the gates ({gates}). The metrics of each "
         f"are in {loop.folder / 'report.html'}; widen the space or the gates"
-    )
-
-
-def _plan_line(search: SearchJob) -> str:
-    """Return how long the search takes if every trial runs to its end.
-
-    Raises:
-        RunError: The job as written does not fit this machine.
-    """
-    from planning import make_plan
-    from training.report.formatting import duration
-
-    settings = search.settings
-    plan = make_plan(search.job)
-    if not plan.fits:
-        raise RunError("\n".join(plan.refused))
-    runs = math.ceil(settings.num_trials / settings.parallel) + 2 * settings.seeds
-    low, high = (duration(3600 * runs * hours) for hours in (plan.hours.low, plan.hours.high))
-    parallel = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
-    return (
-        f"{settings.algorithm}, {settings.num_trials} trials{parallel} and "
-        f"{2 * settings.seeds} runs with other seeds: {low} to {high} if none ends early"
     )
 
 

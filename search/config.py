@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from training.config.base import ConfigSection
-from training.config.types import DurationS, PositiveInt
+from training.config.types import DurationS, MoneyUsd, PositiveInt
 
 Value = str | int | float | bool | None
 """Value of a key of the job."""
@@ -115,6 +115,10 @@ class SearchSettings(ConfigSection):
     """Trials that run at the same time."""
     max_time: DurationS | None = None
     """Time after which no trial starts and those in progress are stopped, such as 2h."""
+    max_cost: MoneyUsd | None = None
+    """Most that all trials and the runs with other seeds may cost together, such as 20 USD."""
+    usd_per_hour: float | None = Field(default=None, gt=0)
+    """Price of the machines of one trial for an hour; that of `resources.instance` if not set."""
     seeds: int = Field(default=2, ge=0)
     """Further seeds with which the best trial and the job as written are trained at the end."""
     seed: int = Field(default=0, ge=0)

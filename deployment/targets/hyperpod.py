@@ -93,7 +93,7 @@ class HyperPodTarget:
         return self._given is not None or self.account.platform.get("hyperpod/eks") is not None
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         try:
             kubectl = self.kubectl
         except LaunchError as error:

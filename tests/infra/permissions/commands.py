@@ -241,7 +241,6 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
-    "search",
     "serve",
     "synth",
     "test",
@@ -251,11 +250,14 @@ LOCAL = (
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
+    "advise": (ENGINEER, _READ_MODEL),
     "plan-serving": (ENGINEER, _READ_MODEL),
     # An evaluated model may be one that was imported into Bedrock in the same account.
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, _SUBMIT),
+    # Its steps are commands of this table, for engineers, approvers and deployers.
+    "pipeline": ("administrator", ()),
     "prepare": (
         ENGINEER,
         (
@@ -275,6 +277,18 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ),
     ),
     "resume": (ENGINEER, _SUBMIT),
+    "search": (
+        ENGINEER,
+        (
+            *_SUBMIT,
+            *_LOG,
+            ("sagemaker:StopTrainingJob", OUR_JOB, {}),
+            _LIST,
+            ("s3:GetObject", "{runs}/checkpoints/a/1/metrics.jsonl", {}),
+            ("s3:GetObject", "{models}/models/a/1/model.safetensors", {}),
+            ("kms:Decrypt", "{key:models}", {}),
+        ),
+    ),
     "status": (
         ENGINEER,
         (
@@ -345,6 +359,16 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "swap": (MODEL_DEPLOYER, _SWAP),
     "undeploy": (MODEL_DEPLOYER, _UNDEPLOY),
     "deployments": (MODEL_DEPLOYER, (_PARAMETERS, *_SEE_DEPLOYMENTS)),
+    "watch": (
+        MODEL_DEPLOYER,
+        (
+            _PARAMETERS,
+            *_SEE_DEPLOYMENTS,
+            ("s3:ListBucket", "{runs}", {}),
+            ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("kms:Decrypt", "{key:data}", {}),
+        ),
+    ),
     "doctor": (
         ENGINEER,
         (
