@@ -263,7 +263,12 @@ class SageMakerEmulator:
 
     def _list_quotas(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the response of Service Quotas, with the quotas of the injected faults."""
-        usages = ("training job usage", "spot training job usage", f"{USAGE} usage")
+        training = ("training job usage", "spot training job usage", f"{USAGE} usage")
+        hosting = ("endpoint usage", "transform job usage")
+        groups = (
+            (self.faults.quotas, training),
+            (self.hosting.context.faults.quotas, hosting),
+        )
         return {
             "Quotas": [
                 {
@@ -272,7 +277,8 @@ class SageMakerEmulator:
                     "QuotaCode": f"L-{crc32(f'{instance_type} {usage}'.encode()):08X}",
                     "Value": float(count),
                 }
-                for instance_type, count in self.faults.quotas.items()
+                for quotas, usages in groups
+                for instance_type, count in quotas.items()
                 for usage in usages
             ]
         }

@@ -166,7 +166,11 @@ class BedrockImportTarget:
         before = [one for one in models if model_of_tags(one.tags) != request.model.id]
         if not models:
             raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
-        arn = self._models.ensure(request)
+        try:
+            arn = self._models.ensure(request)
+        except DeployModelError as error:
+            serving = model_of_tags(models[-1].tags)
+            raise DeployModelError(f"{error}. {serving} serves, at {models[-1].arn}") from None
         self._models.put_in_place(arn)
         try:
             if request.verify is not None:

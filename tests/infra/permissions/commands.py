@@ -251,6 +251,7 @@ LOCAL = (
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
+    "advise": (ENGINEER, _READ_MODEL),
     "plan-serving": (ENGINEER, _READ_MODEL),
     # An evaluated model may be one that was imported into Bedrock in the same account.
     "evaluate": (ENGINEER, _ASK_BEDROCK),
@@ -363,6 +364,16 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "swap": (MODEL_DEPLOYER, _SWAP),
     "undeploy": (MODEL_DEPLOYER, _UNDEPLOY),
     "deployments": (MODEL_DEPLOYER, (_PARAMETERS, *_SEE_DEPLOYMENTS)),
+    "watch": (
+        MODEL_DEPLOYER,
+        (
+            _PARAMETERS,
+            *_SEE_DEPLOYMENTS,
+            ("s3:ListBucket", "{runs}", {}),
+            ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("kms:Decrypt", "{key:data}", {}),
+        ),
+    ),
     "doctor": (
         ENGINEER,
         (
