@@ -185,6 +185,10 @@ class BedrockImportTarget:
         for model in before[:-1]:
             self._models.delete(model.arn)
         say(f"applications call {request.model.id} by another ARN: {arn}")
+        if before:
+            say(
+                f"until the next swap, {model_of_tags(before[-1].tags)} answers at {before[-1].arn}"
+            )
         return require(self, name)
 
     def undeploy(self, name: str) -> None:
