@@ -209,20 +209,20 @@ rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an 
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)
 
 # --- container images ---------------------------------------------------------------------------
-# KIND is gpu, neuron, prepare, serve or serve-gpu. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
+# KIND is gpu, neuron, prepare, serve, serve-gpu or serve-neuron. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
 
 KIND ?= gpu
 
 .PHONY: image publish-image approve-image image-test lock-images
 
-image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu [BASE_IMAGE=…]
+image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" bash containers/build.sh
 
-publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=dev [VERSION=…] [LOCAL=1]
+publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron ENV=dev [VERSION=…] [LOCAL=1]
 	@$(TEMPER) publish-image $(KIND) --env $(ENV) $(if $(VERSION),--version $(VERSION)) $(if $(LOCAL),--local)
 
-approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=prod [DIGEST=sha256:…]
+approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron ENV=prod [DIGEST=sha256:…]
 	@$(TEMPER) approve-image $(KIND) $(DIGEST) --env $(ENV)
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)

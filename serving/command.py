@@ -39,6 +39,8 @@ class ServeOptions:
         timeout: Seconds after which a request ends in an error.
         max_lora_rank: Highest rank of an adapter. vLLM needs it to load adapters later; the engine
             of Transformers loads any rank if it is None.
+        tensor_parallel: Devices that share the model, with vLLM; None for all GPUs that divide its
+            attention heads.
         log_requests: Folder of the log of requests and answers; None for no log.
     """
 
@@ -55,6 +57,7 @@ class ServeOptions:
     max_context: int | None = None
     timeout: float = 600.0
     max_lora_rank: int | None = None
+    tensor_parallel: int | None = None
     log_requests: Path | None = None
 
 
@@ -114,6 +117,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         ("--max-waiting", options.max_waiting, 0),
         ("--max-context", options.max_context, 2),
         ("--max-lora-rank", options.max_lora_rank, 1),
+        ("--tensor-parallel", options.tensor_parallel, 1),
     )
     problems += [
         f"{name} {value}: at least {least}"

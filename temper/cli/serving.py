@@ -47,6 +47,9 @@ def _serve(
     max_lora_rank: Annotated[
         int | None, typer.Option(help="Highest rank of an adapter, also of later ones.")
     ] = None,
+    tensor_parallel: Annotated[
+        int | None, typer.Option(help="Devices that share the model, with vLLM.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 600.0,
     log_requests: Annotated[
         Path | None,
@@ -74,6 +77,7 @@ def _serve(
             timeout=timeout,
             log_requests=log_requests,
             max_lora_rank=max_lora_rank,
+            tensor_parallel=tensor_parallel,
         )
     )
 
