@@ -121,7 +121,7 @@ def test_values_that_the_service_chose_are_read_back(
 
 def test_values_reach_the_job_as_overrides() -> None:
     for value in (1.0e-5, 3.0e-4):
-        job = load_job(ROOT / "jobs/quickstart.yaml", f"train.learning_rate={value_text(value)}")
+        job = load_job(ROOT / "jobs/ia3.yaml", f"train.learning_rate={value_text(value)}")
         assert getattr(job, "train").learning_rate == value  # noqa: B009 (a stage or a pipeline)
 
 
