@@ -26,9 +26,7 @@ def mask() -> RowMask:
 
 
 @pytest.fixture(scope="module")
-def folder(
-    served: TransformersServedModel, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def folder(served: TransformersServedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the log of a server that has answered in every way, and has stopped."""
     folder = tmp_path_factory.mktemp("log") / "requests"
     with running_server(served, max_running=4, log_requests=folder) as server:
