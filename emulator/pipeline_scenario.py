@@ -21,6 +21,7 @@ from launch.errors import LaunchError
 
 _HOSTING_SPEED = 240.0
 """The waits of a canary, some minutes, pass in seconds."""
+_REMOVAL_S = 60.0
 LIMITS = """\
 A rehearsal does not prove that IAM allows these steps (tests/infra/test_permissions.py simulates
 that), the quota and capacity of the account, or the speed of the machines."""
@@ -78,7 +79,24 @@ class PipelineScenario:
         first, _, last = self.result.production
         if first != last or self.result.configs[0] != self.result.configs[2]:
             raise LaunchError(f"after the rollback, {last} is in production, and not {first}")
+        self._undeploy()
         return self.result
+
+    def _undeploy(self) -> None:
+        """Remove the deployment, and wait until the endpoint is gone.
+
+        Raises:
+            LaunchError: It stays.
+        """
+        name = self.result.outcomes[0].partition(":")[0]
+        env = self.environment.environment.name
+        self.print_line(f"$ temper undeploy {name} --env {env}")
+        self.environment.run_temper("undeploy", name, "--env", env)
+        deadline = time.monotonic() + _REMOVAL_S
+        while self.environment.service.hosting.operations["ListEndpoints"]({})["Endpoints"]:
+            if time.monotonic() > deadline:
+                raise LaunchError(f"{name} is still deployed")
+            time.sleep(0.2)
 
     def _run(self, part: str, expected: str, *options: str) -> None:
         began, work = time.monotonic(), self.environment.work

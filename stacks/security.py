@@ -385,8 +385,11 @@ class SecurityStack(TemperStack):
             *([processing.remove_unfinished(context)] if self._processing else []),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
+        # In one policy: IAM attaches ten to a role, and the budget needs one.
         self._engineer.attach_policy(
-            "Serving", *engineer.serving_statements(context, import_role=self.import_role)
+            "Serving",
+            *engineer.serving_statements(context, import_role=self.import_role),
+            *(pipeline.engineer_statements(context, self._pipeline.role) if self._pipeline else []),
         )
         if environment.images.build:
             self._engineer.attach_policy("Builds", *image_builds.statements(self.names))
@@ -437,8 +440,6 @@ class SecurityStack(TemperStack):
         self._pipeline.attach_policy(*pipeline.execution_statements(context, roles))
         functions = pipeline.function_statements(context, environment.pipelines)
         self._retraining.attach_policy(*functions)
-        keeping = pipeline.engineer_statements(context, self._pipeline.role)
-        self._engineer.attach_policy("Pipelines", *keeping)
         # What holds for the jobs of engineers holds for those of their pipelines.
         encrypt = environment.security.inter_container_encryption
         iam.ManagedPolicy(

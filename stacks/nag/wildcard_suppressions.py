@@ -75,7 +75,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + rf"pipeline/{PREFIX}-\*(/execution/\*)?"),
-        r"security/Engineer/Pipelines/Resource",
+        r"security/Engineer/Serving/Resource",
         "Pipelines of the environment share its prefix; the ids of their executions are new.",
     ),
     Suppression(
