@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emulator.command import say
+from emulator.deployments.serving_platform import publish_serving
 from emulator.environment import EmulatedEnvironment, emulated_environment
-from emulator.hosting_scenario import publish_serving
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
 from launch.errors import LaunchError
 
-_HOSTING_SPEED = 240.0
+_TICK_S = 0.25
+_SPEED = 240.0
 """The waits of a canary, some minutes, pass in seconds."""
 _REMOVAL_S = 60.0
 LIMITS = """\
@@ -91,23 +94,25 @@ class PipelineScenario:
         name = self.result.outcomes[0].partition(":")[0]
         env = self.environment.environment.name
         self.print_line(f"$ temper undeploy {name} --env {env}")
-        self.environment.run_temper("undeploy", name, "--env", env)
-        deadline = time.monotonic() + _REMOVAL_S
-        while self.environment.service.hosting.operations["ListEndpoints"]({})["Endpoints"]:
-            if time.monotonic() > deadline:
-                raise LaunchError(f"{name} is still deployed")
-            time.sleep(0.2)
+        with _moving_clock(self.environment):
+            self.environment.run_temper("undeploy", name, "--env", env)
+            deadline = time.monotonic() + _REMOVAL_S
+            while self.environment.service.hosting.operations["ListEndpoints"]({})["Endpoints"]:
+                if time.monotonic() > deadline:
+                    raise LaunchError(f"{name} is still deployed")
+                time.sleep(_TICK_S)
 
     def _run(self, part: str, expected: str, *options: str) -> None:
         began, work = time.monotonic(), self.environment.work
         env = self.environment.environment.name
         shown = " ".join(("temper pipeline run", str(self.file), "--env", env, *options))
         self.print_line(f"$ {shown}")
-        done = self.environment.run_temper(
-            *("pipeline", "run", str(self.file), "--env", env, *options),
-            *("--runs", str(self.environment.runs), "--home", str(work / "pipeline-runs")),
-            TEMPER_REGISTRY=str(work / "model-registry"),
-        )
+        with _moving_clock(self.environment):
+            done = self.environment.run_temper(
+                *("pipeline", "run", str(self.file), "--env", env, *options),
+                *("--runs", str(self.environment.runs), "--home", str(work / "pipeline-runs")),
+                TEMPER_REGISTRY=str(work / "model-registry"),
+            )
         for line in done.stdout.splitlines():
             if not line.startswith("    "):
                 self.print_line(f"  {line}")
@@ -135,6 +140,28 @@ class PipelineScenario:
         return str(described["EndpointConfigName"])
 
 
+@contextmanager
+def _moving_clock(environment: EmulatedEnvironment) -> Iterator[None]:
+    """Advance the clock of deployments while commands of other processes wait for it.
+
+    Args:
+        environment: The environment.
+    """
+    over = threading.Event()
+
+    def advance() -> None:
+        while not over.wait(_TICK_S):
+            environment.advance(_TICK_S * _SPEED)
+
+    thread = threading.Thread(target=advance)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def rehearse_pipeline(file: Path, better: str, env: str = "dev") -> PipelineRehearsal:
     """Deploy the platform to an emulated account, and run a pipeline three times.
 
@@ -150,9 +177,7 @@ def rehearse_pipeline(file: Path, better: str, env: str = "dev") -> PipelineRehe
     try:
         say("deploying the platform to an emulated account …")
         began = time.monotonic()
-        with emulated_environment(
-            env, work, NamespaceRuntime(), ServiceTimings(), hosting_speed=_HOSTING_SPEED
-        ) as environment:
+        with emulated_environment(env, work, NamespaceRuntime(), ServiceTimings()) as environment:
             deployed = time.monotonic() - began
             say(f"deployed in {deployed:.0f} s")
             environment.promote_image("gpu")
