@@ -81,7 +81,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: pipeline deploy-model swap undeploy deployments record-golden serve chat register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: pipeline deploy-model swap undeploy deployments record-golden serve chat watch register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
 
 review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge pairs of answers: make review PAIRS=pairs.jsonl [OUT=labels.jsonl] [PORT=8300] [ARGS="--overlap 0.2"]
 	@$(if $(PAIRS),$(TEMPER) review $(PAIRS) $(if $(OUT),--out $(OUT)) $(if $(PORT),--port $(PORT)) $(ARGS),echo 'make review needs PAIRS=…' >&2; exit 2)
@@ -106,6 +106,9 @@ compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=
 
 serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers|llama.cpp|vllm] [ARGS="--max-running 32"]
 	@$(if $(MODEL),$(TEMPER) serve $(MODEL) $(foreach adapter,$(ADAPTERS),--adapter $(adapter)) $(if $(PORT),--port $(PORT)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS),echo 'make serve needs MODEL=…' >&2; exit 2)
+
+watch: $(VENV)/.train $(VENV)/.launch $(VENV)/.prepare  ## compare a deployed model's calls with its training set: make watch LOG=requests MODEL=… [ADAPTER=…] [WINDOW=1d] | DEPLOYMENT=name ENV=dev [ARGS="--judge judge.yaml"]
+	@$(if $(or $(LOG),$(DEPLOYMENT)),$(TEMPER) watch $(or $(LOG),$(DEPLOYMENT)) $(if $(MODEL),--model $(MODEL)) $(if $(ENV),--env $(ENV)) $(if $(ADAPTER),--adapter $(ADAPTER)) $(if $(WINDOW),--window $(WINDOW)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make watch needs LOG=… or DEPLOYMENT=…' >&2; exit 2)
 
 chat: $(VENV)/.train $(VENV)/.llama-cpp  ## chat with a model in the terminal, or with two: make chat MODEL=… [AGAINST=…] [ARGS="--system 'Answer briefly.' --seed 1"]
 	@$(if $(MODEL),$(TEMPER) chat $(MODEL) $(if $(AGAINST),--against $(AGAINST)) $(ARGS),echo 'make chat needs MODEL=…' >&2; exit 2)
@@ -206,20 +209,20 @@ rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an 
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)
 
 # --- container images ---------------------------------------------------------------------------
-# KIND is gpu, neuron, prepare, serve or serve-gpu. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
+# KIND is gpu, neuron, prepare, serve, serve-gpu or serve-neuron. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
 
 KIND ?= gpu
 
 .PHONY: image publish-image approve-image image-test lock-images
 
-image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu [BASE_IMAGE=…]
+image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" bash containers/build.sh
 
-publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=dev [VERSION=…] [LOCAL=1]
+publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron ENV=dev [VERSION=…] [LOCAL=1]
 	@$(TEMPER) publish-image $(KIND) --env $(ENV) $(if $(VERSION),--version $(VERSION)) $(if $(LOCAL),--local)
 
-approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=prod [DIGEST=sha256:…]
+approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron ENV=prod [DIGEST=sha256:…]
 	@$(TEMPER) approve-image $(KIND) $(DIGEST) --env $(ENV)
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)

@@ -1,7 +1,9 @@
-"""Implementation of `temper pipeline run` and `temper pipeline status`."""
+"""Implementation of `temper pipeline run`, `status` and `render`."""
 
 from __future__ import annotations
 
+import getpass
+import json
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +16,10 @@ from pipeline.config import DeployStep, RegisterStep
 from pipeline.context import PipelineContext
 from pipeline.load import LoadedPipeline, load_pipeline
 from pipeline.run import RunOptions, run_pipeline
-from pipeline.state import PipelineFolder, PipelineRun, StepResult
+from pipeline.state import PipelineFolder, PipelineRun, StepResult, now
 from registry.table import aligned
 from training.console import say
+from training.run_folder import write_whole
 
 _EXIT_CODES = {"rolled back": RUN_FAILED}
 """Exit code of each outcome that is not 0."""
@@ -90,6 +93,51 @@ def print_status(file: Path, home: Path) -> int:
     say(f"{len(history)} runs" if history else "no run yet")
     for run in history[-5:]:
         say(f"  {run.started} {run.outcome}: {_first_line(run)}")
+    return 0
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """Options of `temper pipeline render`.
+
+    Attributes:
+        file: Pipeline file.
+        env: Environment.
+        out: File of the definition; None to print a summary only.
+        upsert: Create or update the pipeline in the account.
+        start: Start an execution, too.
+    """
+
+    file: Path
+    env: str
+    out: Path | None = None
+    upsert: bool = False
+    start: bool = False
+
+
+def render_pipeline(options: RenderOptions) -> int:
+    """Render a pipeline for SageMaker Pipelines, and create, update or start it there.
+
+    Raises:
+        TemperError: The file has problems, or AWS refused.
+    """
+    from pipeline.render.account import PipelineAccount, render
+
+    pipeline = load_pipeline(options.file)
+    account = PipelineAccount(options.env)
+    definition = render(account.context(pipeline))
+    kinds = [step["Type"] for step in definition.document["Steps"]]
+    say(f"{pipeline.spec.name}: {len(kinds)} steps, each valid: {', '.join(kinds)}")
+    if options.out is not None:
+        write_whole(options.out, json.dumps(definition.document, indent=1) + "\n")
+        say(f"definition: {options.out}")
+    if options.upsert or options.start:
+        confirm(f"Create or update the pipeline {pipeline.spec.name} in {options.env}?")
+        say(f"pipeline: {account.upsert(pipeline, definition)}")
+    if options.start:
+        confirm(f"Start {pipeline.spec.name} in {options.env}? {_question(pipeline, options.env)}")
+        reason = f"started by {getpass.getuser()} at {now()}"
+        say(f"execution: {account.start(pipeline, definition, reason)}")
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from evaluation.config.gates import MetricGate
+from evaluation.promotion import PromotionConditions
 from training.config.base import ConfigSection
 from training.config.types import DurationS, MoneyUsd, PositiveInt
 
@@ -46,6 +47,10 @@ class PrepareStep(PipelineStep):
     """Job file of the preparation."""
     set: dict[str, Any] = Field(default={})
     """Keys of the job with other values."""
+    instance: str = "ml.m5.2xlarge"
+    """Instance type in AWS."""
+    volume_gib: PositiveInt = 100
+    """Disk in AWS, which holds the sources twice."""
 
 
 class TrainStep(PipelineStep):
@@ -58,6 +63,8 @@ class TrainStep(PipelineStep):
     """Job file."""
     set: dict[str, Any] = Field(default={})
     """Keys of the job with other values."""
+    cloud: dict[str, Any] = Field(default={})
+    """Keys of the job with other values in AWS: `{resources.instance: ml.g5.xlarge}`."""
     data: dict[str, StepName] = Field(default={})
     """Key of the job -> step whose prepared data it gets: `{data.train: prepare}`."""
     model: dict[str, StepName] = Field(default={})
@@ -83,6 +90,10 @@ class EvaluateStep(PipelineStep):
     against: str = PRODUCTION
     """`production` for the registered version in production, a model, or `none`. Until a version is
     in production there is nothing to compare with."""
+    instance: str = "ml.g5.xlarge"
+    """Instance type in AWS."""
+    volume_gib: PositiveInt = 100
+    """Disk in AWS, which holds both models."""
 
     @property
     def compares(self) -> bool:
@@ -111,6 +122,11 @@ class GateStep(PipelineStep):
     """Significance level of `better`, after Holm's correction over all metrics of the suite."""
     otherwise: Literal["end", "fail"] = "end"
     """`end`: a closed gate is an ordinary result. `fail`: it is an error."""
+
+    @property
+    def conditions(self) -> PromotionConditions:
+        """Conditions of the gate."""
+        return PromotionConditions(limits=self.limits, better=self.better, level=self.level)
 
     def uses(self) -> dict[str, tuple[str, str]]:
         """Return the steps that this one reads."""

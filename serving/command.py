@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from training.errors import TemperError
 from training.listen_address import bind, is_loopback
@@ -38,6 +39,9 @@ class ServeOptions:
         timeout: Seconds after which a request ends in an error.
         max_lora_rank: Highest rank of an adapter. vLLM needs it to load adapters later; the engine
             of Transformers loads any rank if it is None.
+        tensor_parallel: Devices that share the model, with vLLM; None for all GPUs that divide its
+            attention heads.
+        log_requests: Folder of the log of requests and answers; None for no log.
     """
 
     model: str
@@ -53,6 +57,8 @@ class ServeOptions:
     max_context: int | None = None
     timeout: float = 600.0
     max_lora_rank: int | None = None
+    tensor_parallel: int | None = None
+    log_requests: Path | None = None
 
 
 def run_server(options: ServeOptions) -> int:
@@ -111,6 +117,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         ("--max-waiting", options.max_waiting, 0),
         ("--max-context", options.max_context, 2),
         ("--max-lora-rank", options.max_lora_rank, 1),
+        ("--tensor-parallel", options.tensor_parallel, 1),
     )
     problems += [
         f"{name} {value}: at least {least}"
@@ -130,9 +137,24 @@ def check_options(options: ServeOptions) -> dict[str, str]:
             f"--host {options.host} can be reached from other machines, which needs a key: set "
             f"TEMPER_API_KEY or --api-key"
         )
+    problems += _log_problems(options)
     if problems:
         raise ServeError("\n".join(problems))
     return adapters
+
+
+def _log_problems(options: ServeOptions) -> list[str]:
+    """Return why requests cannot be logged, if they are to be."""
+    if options.log_requests is None:
+        return []
+    if options.engine == "vllm":
+        return ["--log-requests: vLLM answers by itself, and logs no answers. Use another engine"]
+    from preparation.masking import missing_packages
+
+    problems = [f"--log-requests: {missing}" for missing in [missing_packages()] if missing]
+    if options.log_requests.exists() and not options.log_requests.is_dir():
+        problems.append(f"--log-requests {options.log_requests}: it is a file, not a folder")
+    return problems
 
 
 def _adapters(options: ServeOptions) -> tuple[dict[str, str], list[str]]:

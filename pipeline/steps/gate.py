@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evaluation.promotion import decide_promotion
 from evaluation.results import read_results
 from pipeline.config import GateStep
 from pipeline.context import PipelineContext, StepOutput
-from pipeline.decision import decide
 from pipeline.digests import digest_of
 from pipeline.state import StepResult
 from training.errors import RunError
@@ -31,7 +31,9 @@ class GateRunner:
         Raises:
             RunError: It is closed, and the file calls that an error.
         """
-        decision = decide(step, read_results(Path(context.facts(step.evaluation)["folder"])))
+        decision = decide_promotion(
+            step.conditions, read_results(Path(context.facts(step.evaluation)["folder"]))
+        )
         for condition in decision.met:
             context.say(f"    met: {condition}")
         for condition in decision.unmet:

@@ -11,6 +11,7 @@ from serving.engine.base import TIMED_OUT, UNLOADED, AnswerEngine
 from serving.engine.requests import AnswerPart, GenerationRequest
 from serving.errors import RequestError
 from serving.http.metrics import ServingMetrics
+from serving.http.request_log import RequestLog
 from serving.protocol.prepared import PreparedRequest
 
 _RETRY_SECONDS = 1
@@ -37,10 +38,17 @@ class AnswerService:
         engine: The engine.
         metrics: Metrics of the server.
         limits: Limits of requests.
+        log: Log of requests and answers; None for none.
     """
 
-    def __init__(self, engine: AnswerEngine, metrics: ServingMetrics, limits: RequestLimits):
-        self.engine, self.metrics, self.limits = engine, metrics, limits
+    def __init__(
+        self,
+        engine: AnswerEngine,
+        metrics: ServingMetrics,
+        limits: RequestLimits,
+        log: RequestLog | None = None,
+    ):
+        self.engine, self.metrics, self.limits, self.log = engine, metrics, limits, log
         self._active = 0
 
     async def stream(

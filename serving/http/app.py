@@ -83,6 +83,8 @@ def build_app(served: ServedModel, service: AnswerService, api_key: str | None) 
         service.engine.start()
         yield
         service.engine.stop()
+        if service.log is not None:
+            service.log.close()
 
     handlers = {RequestError: _known, HTTPException: _http, Exception: _unexpected}
     # Starlette's type asks that each handler takes any exception; it calls each with its own.

@@ -125,7 +125,7 @@ def vllm_arguments(
     arguments += ["--generation-config", "vllm"]
     if options.max_context is not None:
         arguments += ["--max-model-len", str(options.max_context)]
-    if (parallel := tensor_parallel(options.model, gpus)) > 1:
+    if (parallel := options.tensor_parallel or tensor_parallel(options.model, gpus)) > 1:
         arguments += ["--tensor-parallel-size", str(parallel)]
     if adapters or options.max_lora_rank:
         arguments += ["--enable-lora", "--max-lora-rank"]

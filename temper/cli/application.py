@@ -16,6 +16,7 @@ from temper.cli import (
     images,
     jobs,
     models,
+    monitoring,
     pipeline,
     platform,
     quality,
@@ -59,7 +60,8 @@ def _application(
 
 
 for _group in (
-    *(jobs, advise, data, search, pipeline, runs, models, serving, quality, review, suites),
+    *(jobs, advise, data, search, pipeline, runs, models, serving, monitoring),
+    *(quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

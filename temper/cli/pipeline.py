@@ -9,7 +9,7 @@ import typer
 
 from temper.cli.extras import require
 from temper.cli.group import CommandGroup
-from temper.cli.options import RUNS, RunsOption
+from temper.cli.options import RUNS, EnvironmentOption, RunsOption
 from temper.cli.registry import DEFAULT_REGISTRY, RegistryOption
 
 FileArgument = Annotated[
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help=_HELP)
     group.command("run")(_run)
     group.command("status")(_status)
+    group.command("render")(_render)
     app.add_typer(group, name="pipeline")
 
 
@@ -60,3 +61,23 @@ def _status(file: FileArgument, home: HomeOption = HOME) -> int:
     from pipeline.command import print_status
 
     return print_status(file, home)
+
+
+def _render(
+    file: FileArgument,
+    env: EnvironmentOption = "dev",
+    out: Annotated[Path | None, typer.Option(help="Write the definition to this file.")] = None,
+    upsert: Annotated[
+        bool, typer.Option("--upsert", help="Create or update the pipeline in AWS.")
+    ] = False,
+    start: Annotated[bool, typer.Option("--start", help="Start it in AWS, too.")] = False,
+) -> int:
+    """Render a pipeline for SageMaker Pipelines.
+
+    Every step is checked against the request of its operation.
+    """
+    require("launch")
+    require("prepare")
+    from pipeline.command import RenderOptions, render_pipeline
+
+    return render_pipeline(RenderOptions(file, env, out, upsert, start))

@@ -38,6 +38,7 @@ from tests.infra.permissions.cases import (
 
 Call = tuple[str, str, dict[str, Any]]
 OUR_JOB = SM + "training-job/temper-all-a"
+TUNING = SM + "hyper-parameter-tuning-job/temper-all-a"
 OUR_PROCESSING = SM + "processing-job/temper-all-prepare-a"
 CLUSTER = SM + "cluster/abcdefghijkl"
 ENDPOINT = SM + "endpoint/assistant"
@@ -283,6 +284,10 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             *_SUBMIT,
             *_LOG,
             ("sagemaker:StopTrainingJob", OUR_JOB, {}),
+            ("sagemaker:CreateHyperParameterTuningJob", TUNING, JOB),
+            ("sagemaker:AddTags", TUNING, ON_CREATION),
+            ("sagemaker:DescribeHyperParameterTuningJob", TUNING, {}),
+            ("sagemaker:ListTrainingJobsForHyperParameterTuningJob", TUNING, {}),
             _LIST,
             ("s3:GetObject", "{runs}/checkpoints/a/1/metrics.jsonl", {}),
             ("s3:GetObject", "{models}/models/a/1/model.safetensors", {}),
@@ -359,6 +364,16 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "swap": (MODEL_DEPLOYER, _SWAP),
     "undeploy": (MODEL_DEPLOYER, _UNDEPLOY),
     "deployments": (MODEL_DEPLOYER, (_PARAMETERS, *_SEE_DEPLOYMENTS)),
+    "watch": (
+        MODEL_DEPLOYER,
+        (
+            _PARAMETERS,
+            *_SEE_DEPLOYMENTS,
+            ("s3:ListBucket", "{runs}", {}),
+            ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("kms:Decrypt", "{key:data}", {}),
+        ),
+    ),
     "doctor": (
         ENGINEER,
         (

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evaluation.promotion import PromotionDecision, decide_promotion
 from evaluation.results import (
     EvaluatedModelInfo,
     EvaluationResult,
@@ -15,7 +16,6 @@ from evaluation.results import (
     TaskResult,
 )
 from pipeline.config import GateStep, PipelineLimits
-from pipeline.decision import decide
 from pipeline.limits import reached_limit
 from pipeline.state import PipelineRun
 
@@ -35,6 +35,10 @@ def result(
     against = None if difference is None else MODEL
     return EvaluationResult(**{"suite": "s", "suite_digest": "d", "model": MODEL,
                                "against": against, "tasks": tasks, **changes})  # fmt: skip
+
+
+def decide(gate: GateStep, result: EvaluationResult) -> PromotionDecision:
+    return decide_promotion(gate.conditions, result)
 
 
 def gate(**keys: Any) -> GateStep:

@@ -62,6 +62,8 @@ def test_devices_divide_the_heads(tmp_path: Path) -> None:
     assert tensor_parallel("org/model", 4) == 4
     arguments = vllm_arguments(ServeOptions(str(tmp_path)), {}, 1, 4)
     assert arguments[arguments.index("--tensor-parallel-size") + 1] == "3"
+    arguments = vllm_arguments(ServeOptions(str(tmp_path), tensor_parallel=6), {}, 1, 0)
+    assert arguments[arguments.index("--tensor-parallel-size") + 1] == "6"
 
 
 def test_adapters_that_vllm_cannot_serve(tmp_path: Path) -> None:
@@ -201,7 +203,7 @@ def test_auto_hands_a_model_to_vllm_that_it_implements(
 
 
 def test_the_image_for_gpus_needs_no_other_package_of_the_project() -> None:
-    dockerfile = (ROOT / "containers/serve-gpu/Dockerfile").read_text()
+    copied = (ROOT / "containers/serve-gpu/Dockerfile").read_text()
     script = (
         "import sys, serving.__main__, serving.vllm.command_line, training.listen_address\n"
         "import containers.entrypoint.__main__\n"
@@ -212,5 +214,5 @@ def test_the_image_for_gpus_needs_no_other_package_of_the_project() -> None:
     )
     loaded = set(done.stdout.split())
     ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} & loaded
-    assert all(f"COPY {name} /src/{name}" in dockerfile for name in ours), ours
+    assert all(f"COPY {name} /opt/temper/code/{name}" in copied for name in ours), ours
     assert not {"pydantic", "torch", "transformers", "starlette"} & loaded

@@ -1,18 +1,32 @@
-"""GateDecision of a gate on the results of an evaluation, as a pure function."""
+"""Decision whether a model may replace the one that it was compared with, as a pure function."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import Field
+
+from evaluation.config.gates import MetricGate
 from evaluation.gates import decide_gates
 from evaluation.results import EvaluationResult
-from pipeline.config import GateStep
+from training.config.base import ConfigSection
+
+
+class PromotionConditions(ConfigSection):
+    """Conditions that a challenger must meet."""
+
+    limits: tuple[MetricGate, ...] = ()
+    """Limits of single metrics."""
+    better: tuple[str, ...] = ()
+    """Metrics in which it must be significantly better than the other model."""
+    level: float = Field(default=0.05, gt=0, lt=1)
+    """Significance level of `better`, after Holm's correction over all metrics of the suite."""
 
 
 @dataclass(frozen=True)
-class GateDecision:
-    """GateDecision of a gate.
+class PromotionDecision:
+    """Decision on a challenger.
 
     Attributes:
         is_open: True if every condition is met.
@@ -25,30 +39,34 @@ class GateDecision:
     unmet: tuple[str, ...]
 
 
-def decide(gate: GateStep, result: EvaluationResult) -> GateDecision:
-    """Return whether a challenger passes a gate: its limits, what must be better, and the suite's.
+def decide_promotion(
+    conditions: PromotionConditions, result: EvaluationResult
+) -> PromotionDecision:
+    """Return whether a challenger meets the conditions, and the gates of its suite.
 
     Args:
-        gate: The gate.
+        conditions: The conditions.
         result: Results of the challenger.
     """
     met: list[str] = []
     unmet: list[str] = []
-    conditions = [
+    decided = [
         *((f"{one.gate}: {one.reason}", one.passed) for one in result.gates),
         *(
             (f"{one.gate}: {one.reason}", one.passed)
-            for one in decide_gates(gate.limits, result.tasks)
+            for one in decide_gates(conditions.limits, result.tasks)
         ),
-        *_better(gate, result),
+        *_better(conditions, result),
     ]
-    for text, passed in conditions:
+    for text, passed in decided:
         (met if passed else unmet).append(text)
-    return GateDecision(not unmet, tuple(met), tuple(unmet))
+    return PromotionDecision(not unmet, tuple(met), tuple(unmet))
 
 
-def _better(gate: GateStep, result: EvaluationResult) -> Iterator[tuple[str, bool]]:
-    for metric in gate.better:
+def _better(
+    conditions: PromotionConditions, result: EvaluationResult
+) -> Iterator[tuple[str, bool]]:
+    for metric in conditions.better:
         name, _, score = metric.partition(".")
         task = result.tasks.get(name)
         value = task.metrics.get(score) if task else None
@@ -64,7 +82,7 @@ def _better(gate: GateStep, result: EvaluationResult) -> Iterator[tuple[str, boo
             continue
         sign = 1 if value.higher_is_better else -1
         is_better = sign * pair.difference > 0
-        significant = pair.p_holm < gate.level
+        significant = pair.p_holm < conditions.level
         text = (
             f"{metric} {value.value:.4g}, difference {pair.difference:+.4g} "
             f"(95 % {pair.low:+.4g} to {pair.high:+.4g}), p {pair.p_holm:.2g}"
@@ -74,4 +92,4 @@ def _better(gate: GateStep, result: EvaluationResult) -> Iterator[tuple[str, boo
         elif significant:
             yield f"{text}: significantly worse", False
         else:
-            yield f"{text}: no difference is shown at the level {gate.level:g}", False
+            yield f"{text}: no difference is shown at the level {conditions.level:g}", False
