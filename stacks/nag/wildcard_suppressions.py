@@ -152,6 +152,12 @@ WILDCARDS = (
         "with the prefix, or their tags name the environment.",
     ),
     Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + r"(artifact|action)/\*"),
+        r"security/.*",
+        "Artifacts get their ids from their sources, and actions their names from runs; entities "
+        "of the account's lineage are added, and none is changed or deleted.",
+    ),
+    Suppression(
         _wildcard(
             ARN_OF_ACCOUNT.format("(sagemaker|bedrock)")
             + r"(training-job|hyper-parameter-tuning-job|processing-job|transform-job|endpoint|"

@@ -116,6 +116,13 @@ _PUSH: tuple[Call, ...] = (
     ("kms:GenerateDataKey", "{key:models}", {}),
     ("kms:Decrypt", "{key:models}", {}),
     ("sagemaker:CreateModelPackage", _PACKAGE, {}),
+    ("sagemaker:ListArtifacts", "*", {}),
+    ("sagemaker:ListActions", "*", {}),
+    ("sagemaker:ListAssociations", "*", {}),
+    ("sagemaker:CreateArtifact", SM + "artifact/0123456789abcdef", {}),
+    ("sagemaker:CreateAction", SM + "action/support-0123456789", {}),
+    ("sagemaker:AddAssociation", SM + "artifact/0123456789abcdef", {}),
+    ("sagemaker:AddAssociation", SM + "action/support-0123456789", {}),
 )
 _CHANGE_STAGE: tuple[Call, ...] = (
     *_REGISTRY,
