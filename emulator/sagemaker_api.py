@@ -22,6 +22,7 @@ from emulator.hosting.api import Hosting
 from emulator.hosting.context import HostingContext, HostingTimings
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
+from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
 from emulator.moto_account import ACCOUNT
 from emulator.planted_errors import PlantedErrors
@@ -30,6 +31,7 @@ from emulator.processing_job import EmulatedProcessingJob
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
+from emulator.tuning_api import TuningApi
 
 
 @dataclass
@@ -61,7 +63,9 @@ class SageMakerEmulator:
         account: Endpoint of the emulated account.
         faults: Faults to inject.
         processing: Processing jobs.
+        tuning: Tuning jobs.
         hosting: Models and endpoints.
+        lineage: Lineage entities.
         services: The services, for a server.
     """
 
@@ -86,6 +90,8 @@ class SageMakerEmulator:
         self._session = boto3.Session("test", "test", region_name=region)
         prefix = f"arn:aws:sagemaker:{region}:{ACCOUNT}:processing-job/"
         self.processing = ProcessingApi(self._create_processing_job, prefix)
+        tuning_arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:hyper-parameter-tuning-job/"
+        self.tuning = TuningApi(self._create, self.job, tuning_arn)
         context = HostingContext(
             self.client,
             region,
@@ -95,9 +101,10 @@ class SageMakerEmulator:
             hosting_timings or HostingTimings(),
         )
         self.hosting = Hosting(context, self._list_tags)
+        self.lineage = LineageApi(region, context.clock.now)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations},
+            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -127,6 +134,10 @@ class SageMakerEmulator:
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
+            "CreateHyperParameterTuningJob": self.tuning.create,
+            "DescribeHyperParameterTuningJob": self.tuning.describe,
+            "StopHyperParameterTuningJob": self.tuning.stop,
+            "ListTrainingJobsForHyperParameterTuningJob": self.tuning.list_training_jobs,
             "CreateProcessingJob": lambda r: self.processing.create(
                 r, self.client, self.faults.quotas
             ),
@@ -151,12 +162,14 @@ class SageMakerEmulator:
 
     def close(self) -> None:
         """Stop every running job and reset the service."""
+        self.tuning.close()
         for job in self._jobs.values():
             job.trigger("stop")
         for job in self._jobs.values():
             job.join(self._timings.grace_s)
         self.processing.close(self._timings.grace_s)
         self.hosting.close()
+        self.lineage.clear()
         self._jobs, self._past_jobs = {}, {}
         self.faults = FaultInjection()
         for service in self.services:
@@ -254,7 +267,12 @@ class SageMakerEmulator:
 
     def _list_quotas(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the response of Service Quotas, with the quotas of the injected faults."""
-        usages = ("training job usage", "spot training job usage", f"{USAGE} usage")
+        training = ("training job usage", "spot training job usage", f"{USAGE} usage")
+        hosting = ("endpoint usage", "transform job usage")
+        groups = (
+            (self.faults.quotas, training),
+            (self.hosting.context.faults.quotas, hosting),
+        )
         return {
             "Quotas": [
                 {
@@ -263,7 +281,8 @@ class SageMakerEmulator:
                     "QuotaCode": f"L-{crc32(f'{instance_type} {usage}'.encode()):08X}",
                     "Value": float(count),
                 }
-                for instance_type, count in self.faults.quotas.items()
+                for quotas, usages in groups
+                for instance_type, count in quotas.items()
                 for usage in usages
             ]
         }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.best import best_trial
 from search.budget import SearchBudget
 from search.clock import SearchClock
 from search.config import Value
@@ -40,7 +41,7 @@ class Search:
 
     Attributes:
         journal: Its trials.
-        ledger: Their costs.
+        budget: Their costs.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Search:
         self.search, self.settings, self.folder, self.say = search, search.settings, folder, say
         self._runner, self._kept_usd = runner, kept_usd
         self.journal = TrialJournal(folder, search.job.name, search.settings)
-        self.ledger = SearchBudget(folder, search.settings.max_cost)
+        self.budget = SearchBudget(folder, search.settings.max_cost)
         self._running: dict[int, Trial] = {}
         self._limits_s: dict[int, float] = {}
         self._over_limit: set[int] = set()
@@ -83,24 +84,18 @@ class Search:
             self.say(f"max_time reached after {len(self.journal.trials)} trials")
         if self._is_spent:
             self.say(
-                f"max_cost reached: {self.ledger.most_usd:.2f} of {self.settings.max_cost:.2f} USD "
+                f"max_cost reached: {self.budget.most_usd:.2f} of {self.settings.max_cost:.2f} USD "
                 f"are spent{self._kept_text()}, and a further trial could cost more than the rest"
             )
 
     @property
     def best(self) -> FrozenTrial | None:
         """Best complete trial that passes the gates; the first of equal ones."""
-        passing = [trial for trial in self.journal.trials if self.passes(trial)]
-        sign = 1 if self.settings.objective.direction == "minimize" else -1
-        return min(passing, key=lambda trial: (sign * _value(trial), trial.number), default=None)
+        return best_trial(self.settings, self.journal.trials)
 
-    def passes(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial is complete and within the limits of all gates."""
-        metrics = trial.user_attrs.get("metrics", {})
-        gates = self.settings.objective.gates
-        return trial.state == TrialState.COMPLETE and all(
-            gate.metric in metrics and gate.allows(metrics[gate.metric]) for gate in gates
-        )
+    def fetch_model(self, number: int) -> None:
+        """Download the model of a finished trial, if it is not here."""
+        self._runner.fetch_model(self.folder / "trials" / f"{number:04d}")
 
     # --- one step of the loop -----------------------------------------------------------------
 
@@ -172,7 +167,7 @@ class Search:
         if running is None:
             spent = self._runner.spent_usd(folder)
             usd = job.most_usd or 0.0
-            if not self.ledger.reserve(name, usd, spent=spent, kept_usd=self._kept_usd):
+            if not self.budget.reserve(name, usd, spent=spent, kept_usd=self._kept_usd):
                 self._waiting, self._is_spent = True, not self._running
                 return
             try:
@@ -209,7 +204,7 @@ class Search:
         outcome = running.outcome(self.settings.objective.metric)
         trial = self.journal.trials[number]
         name = trial_name(self.folder, self.folder / "trials" / f"{number:04d}")
-        self.ledger.settle(name, running.cost_usd(self.ledger.before(name)))
+        self.budget.settle(name, running.cost_usd(self.budget.before(name)))
         if outcome is None and number in self._over_limit:
             message = f"took longer than {self._limits_s[number]:.0f} s, for which max_cost allows"
             outcome = TrialOutcome(TrialState.FAIL, message=message, seconds=running.seconds)
@@ -288,8 +283,3 @@ def _text(value: Value) -> str:
 
 def _last(losses: Mapping[int, float]) -> float:
     return losses[max(losses)]
-
-
-def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return float(trial.value)

@@ -33,6 +33,8 @@ def _search(
     """
     require("train")
     require("search")
+    if target != "local":
+        require("launch")
     from search.command import run_search
 
     run_search(job, overrides(set_), home=out, fresh=fresh, target=target, env=env)

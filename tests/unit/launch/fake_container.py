@@ -60,7 +60,9 @@ def main() -> int:
 
 def held_out_loss(job: dict[str, Any], step: int) -> float:
     """Return a loss that is least at a learning rate of 1e-3."""
-    distance = math.log10(job["train"]["learning_rate"]) + 3
+    tuned = json.loads((ML / "input/config/hyperparameters.json").read_text())
+    rate = float(tuned.get("train.learning_rate", job["train"]["learning_rate"]))
+    distance = math.log10(rate) + 3
     return float(1 + distance**2 + 1 / step)
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from emulator.environment import EmulatedEnvironment
-from launch.errors import NotConfirmed
+from launch.errors import InvalidOptionError, NotConfirmed
 from launch.submit import SubmitRequest
 from search import command, report, seed_runs, targets
 from search import run as search_run
@@ -203,3 +203,54 @@ def test_a_stopped_search_stops_its_jobs_and_resumes_them(
     assert statuses == {"Stopped"}
     start(job, tmp_path / "searches", overrides="search.parallel=2")
     assert emulated.service.calls.count("CreateTrainingJob") == 4
+
+
+@pytest.mark.slow
+def test_the_tuning_service_searches_with_the_same_file(
+    search_job: Callable[..., Path],
+    emulated: EmulatedEnvironment,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The job is created once, its trials are read, and the best values are trained again."""
+    job = search_job(algorithm="sagemaker-bayesian", trials=4, max_cost="5 USD")
+    result = start(job, tmp_path / "searches")
+    said = capsys.readouterr().out
+    assert "max_cost allows for 3 of 4 trials" in said
+    calls = emulated.service.calls
+    assert calls.count("CreateHyperParameterTuningJob") == 1
+    folder = tmp_path / "searches/tune/latest"
+    name = json.loads((folder / "tuning_job.json").read_text())["name"]
+    assert len(name) <= 32 and name.startswith("temper-dev-tune-")
+    described = emulated.service.tuning.describe({"HyperParameterTuningJobName": name})
+    best = described["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+    assert (result["trials"], result["value"]) == (3, best)
+    assert (folder / "best/model/counted.json").exists()
+    assert len(result["seeds"]["best"]) == 2
+    costs = json.loads((folder / FILE).read_text())
+    assert {name: cost["settled"] is not None for name, cost in costs.items()} == {
+        "tuning job": True,
+        f"seeds/trial-{result['trial']:04d}/seed-1": True,
+    }
+    again = start(job, tmp_path / "searches")
+    assert again == result and calls.count("CreateHyperParameterTuningJob") == 1
+
+
+def test_a_grid_that_max_cost_cannot_pay_for_is_refused(
+    search_job: Callable[..., Path], emulated: EmulatedEnvironment, tmp_path: Path
+) -> None:
+    job = search_job(
+        space={"train.learning_rate": {"choices": [1.0e-2, 1.0e-3, 1.0e-4]}},
+        algorithm="sagemaker-grid",
+        max_cost="2 USD",
+        seeds=0,
+    )
+    with pytest.raises(JobError, match=r"allows for 2 of the 3 combinations.*2\.65 USD or more"):
+        start(job, tmp_path / "searches")
+    assert "CreateHyperParameterTuningJob" not in emulated.service.calls
+
+
+def test_a_service_search_needs_its_account(search_job: Callable[..., Path]) -> None:
+    job = search_job(algorithm="sagemaker-random")
+    with pytest.raises(InvalidOptionError, match="add --target sagemaker"):
+        command.run_search(job, home=job.parent)
