@@ -22,6 +22,7 @@ from emulator.hosting.api import Hosting
 from emulator.hosting.context import HostingContext, HostingTimings
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
+from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
 from emulator.moto_account import ACCOUNT
 from emulator.planted_errors import PlantedErrors
@@ -64,6 +65,7 @@ class SageMakerEmulator:
         processing: Processing jobs.
         tuning: Tuning jobs.
         hosting: Models and endpoints.
+        lineage: Lineage entities.
         services: The services, for a server.
     """
 
@@ -99,9 +101,10 @@ class SageMakerEmulator:
             hosting_timings or HostingTimings(),
         )
         self.hosting = Hosting(context, self._list_tags)
+        self.lineage = LineageApi(region, context.clock.now)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations},
+            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -166,6 +169,7 @@ class SageMakerEmulator:
             job.join(self._timings.grace_s)
         self.processing.close(self._timings.grace_s)
         self.hosting.close()
+        self.lineage.clear()
         self._jobs, self._past_jobs = {}, {}
         self.faults = FaultInjection()
         for service in self.services:

@@ -18,6 +18,7 @@ from monitoring.call import LoggedCall
 from monitoring.drift import WindowDrift
 from monitoring.features import Features
 from preparation.masking import RowMask
+from training.config.data import ShapeName
 from training.run_folder import write_whole
 
 _LOSS_QUANTILE = 0.995
@@ -94,17 +95,14 @@ def write_hard_cases(path: Path, cases: Sequence[HardCase], most: int) -> int:
         cases: The cases.
         most: Most cases, those with most reasons first.
     """
-    mask = RowMask()
-    lines: list[str] = []
-    seen: set[str] = set()
+    chosen: dict[str, HardCase] = {}
     for case in sorted(cases, key=_order):
-        if len(lines) == most:
-            break
-        if case.call.prompt_text not in seen:
-            seen.add(case.call.prompt_text)
-            lines.append(json.dumps(_row(case, mask), ensure_ascii=False))
-    write_whole(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+        if len(chosen) < most:
+            chosen.setdefault(case.call.prompt_text, case)
+    masked = RowMask().mask_all([_columns(case) for case in chosen.values()])
+    rows = [_row(case, columns) for case, columns in zip(chosen.values(), masked, strict=True)]
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return len(rows)
 
 
 def _order(case: HardCase) -> tuple[int, int]:
@@ -112,24 +110,26 @@ def _order(case: HardCase) -> tuple[int, int]:
     return -len(case.reasons), REASONS.index(case.reasons[0])
 
 
-def _row(case: HardCase, mask: RowMask) -> dict[str, Any]:
-    """Return the row of a case: one masking for prompt and answer, so that names agree."""
-    call, answer = case.call, case.call.answer or ""
-    prompt: Any
-    if isinstance(call.prompt, str):
-        columns = mask.mask("prompt_completion", {"prompt": call.prompt, "completion": answer})
-        prompt, answer = columns["prompt"], columns["completion"]
+def _columns(case: HardCase) -> tuple[ShapeName, dict[str, Any]]:
+    """Return shape and columns of a case: prompt and answer together, so that names agree."""
+    prompt, answer = case.call.prompt, case.call.answer or ""
+    if isinstance(prompt, str):
+        return "prompt_completion", {"prompt": prompt, "completion": answer}
+    messages = [{"role": m.get("role", "user"), "content": m.get("content")} for m in prompt]
+    return "messages", {"messages": [*messages, {"role": "assistant", "content": answer}]}
+
+
+def _row(case: HardCase, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a case from its masked columns."""
+    if "messages" in columns:
+        *prompt, last = columns["messages"]
+        answer = last["content"]
     else:
-        messages = [{"role": m.get("role", "user"), "content": m.get("content")}
-                    for m in call.prompt]  # fmt: skip
-        if answer:
-            messages.append({"role": "assistant", "content": answer})
-        masked = mask.mask("messages", {"messages": messages})["messages"]
-        prompt, answer = masked[: len(call.prompt)], masked[-1]["content"] if answer else ""
+        prompt, answer = columns["prompt"], columns["completion"]
     return {
         "prompt": prompt,
         "served_answer": answer,
         "reasons": list(case.reasons),
-        "served_by": call.model,
+        "served_by": case.call.model,
         "window": case.window,
     }

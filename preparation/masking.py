@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -45,10 +45,16 @@ class RowMask:
             shape: Shape of the row, which says where its texts are.
             columns: Its columns.
         """
-        row = PreparedRow("row", "log", shape, dict(columns))
+        return self.mask_all([(shape, columns)])[0]
+
+    def mask_all(self, rows: Sequence[tuple[ShapeName, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        """Return the columns of several rows, masked; faster than one by one."""
+        masked = [PreparedRow("row", "log", shape, dict(columns)) for shape, columns in rows]
         with self._lock:
             for rule in self._rules:
-                texts = rule.examine(row).texts
-                if texts is not None:
-                    row = row.with_texts(texts)
-        return row.columns
+                examined = rule.examine_all(masked)
+                masked = [
+                    row if one.texts is None else row.with_texts(one.texts)
+                    for row, one in zip(masked, examined, strict=True)
+                ]
+        return [row.columns for row in masked]
