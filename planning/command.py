@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planning import make_plan
+from planning import Plan, make_plan
 from training.config import load_job
 from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem
@@ -29,12 +29,7 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
     except JobError as error:
         raise JobError(str(path), error.problems) from None
     if out:
-        try:
-            plan.write(out)
-        except OSError as error:
-            raise JobError(
-                str(path), [Problem("--out", f"cannot be written: {error.strerror}", str(out))]
-            ) from None
+        write_plan(plan, path, out)
     from rich.console import Console
 
     from planning.render import render_plan, render_refusal
@@ -46,3 +41,21 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
     # One line for each reason, whatever the width: programs read it and people search for it.
     render_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
     return 0 if plan.fits else 2
+
+
+def write_plan(plan: Plan, path: Path, out: Path) -> None:
+    """Write a plan as JSON.
+
+    Args:
+        plan: The plan.
+        path: The job file, for messages.
+        out: File to write.
+
+    Raises:
+        JobError: It cannot be written.
+    """
+    try:
+        plan.write(out)
+    except OSError as error:
+        problem = Problem("--out", f"cannot be written: {error.strerror}", str(out))
+        raise JobError(str(path), [problem]) from None
