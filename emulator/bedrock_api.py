@@ -16,7 +16,9 @@ from emulator.bedrock_custom_models import CustomModelApi, DeploymentApi
 from emulator.bedrock_imports import ImportApi
 from emulator.bedrock_runtime import BedrockRuntime
 from emulator.bedrock_throughput import ThroughputApi
+from emulator.bedrock_customization import CustomizationApi
 from emulator.clock import Clock
+from emulator.managed_training import Train, train_here
 from emulator.request_validation import Client
 
 
@@ -29,6 +31,7 @@ class BedrockEmulator:
         clock: Source of time.
         home: Folder for the files of models.
         timings: Durations of the operations.
+        train: Trains the records of a customization; on this machine by default.
 
     Attributes:
         services: The services, for a server.
@@ -43,10 +46,12 @@ class BedrockEmulator:
         clock: Clock,
         home: Path,
         timings: BedrockTimings | None = None,
+        train: Train = train_here,
     ):
         account = BedrockAccount(region, client, clock, home, timings or BedrockTimings())
         self._account = account
         self.imports, self.custom_models = ImportApi(account), CustomModelApi(account)
+        self.customizations = CustomizationApi(account, self.custom_models, train)
         self.deployments = DeploymentApi(account, self.custom_models)
         self.throughputs = ThroughputApi(account, self.custom_models)
         self._models = BedrockRuntime(
@@ -76,6 +81,7 @@ class BedrockEmulator:
 
     def _control(self) -> AwsService:
         imports, custom, account = self.imports, self.custom_models, self._account
+        customizations = self.customizations
         deployments, throughputs, batches = self.deployments, self.throughputs, self.batches
         return AwsService(
             "bedrock",
@@ -86,6 +92,10 @@ class BedrockEmulator:
                 "GetImportedModel": imports.get_model,
                 "ListImportedModels": imports.list_models,
                 "DeleteImportedModel": imports.delete_model,
+                "CreateModelCustomizationJob": customizations.create,
+                "GetModelCustomizationJob": customizations.get,
+                "ListModelCustomizationJobs": customizations.list,
+                "StopModelCustomizationJob": customizations.stop,
                 "CreateCustomModel": custom.create,
                 "GetCustomModel": custom.get,
                 "ListCustomModels": custom.list,

@@ -33,6 +33,7 @@ def submit_job(
     env: str = "dev",
     image: str = "",
     fresh: bool = False,
+    accept_eula: bool = False,
     runs: Path = Path("runs"),
 ) -> None:
     """Plan a job, ask, and submit it to a target; attach to a run that is in progress.
@@ -44,6 +45,7 @@ def submit_job(
         env: A file of `environments/`; ignored by the target `local`.
         image: The container image to train in; the target's default when empty.
         fresh: Start a new run instead of resuming an unfinished one.
+        accept_eula: Whether the user accepts the license of the model.
         runs: The folder of run folders.
 
     Raises:
@@ -55,7 +57,9 @@ def submit_job(
     env = "" if target == "local" else env
     chosen = make_target(target, env)
     overrides = with_image(path, overrides, image)
-    request = SubmitRequest(path, overrides, chosen.name, env, runs, fresh)
+    request = SubmitRequest(
+        path, overrides, chosen.name, env, runs, fresh, accept_eula=accept_eula
+    )
     submission = submit(request, chosen, say)
     run = submission.run
     say(f"run {run}, job {submission.latest.name}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from training.config import Job, Pipeline
+
+if TYPE_CHECKING:
+    from planning.managed.quote import ManagedQuote
 
 AnyJob = TypeVar("AnyJob", Job, Pipeline)
 
@@ -47,6 +50,7 @@ class Plan:
         arithmetic: Calculation of the disk space.
         notes: Assumptions of the plan.
         stages: Plans of the stages of a pipeline.
+        managed: Quotes of the providers of managed customization that have the model.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Plan:
     arithmetic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stages: tuple[Plan, ...] = ()
+    managed: tuple[ManagedQuote, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the plan as the content of `plan.json`."""
@@ -102,6 +107,8 @@ class Plan:
             "choices": self.choices,
             "notes": list(self.notes),
         }
+        if self.managed:
+            document["managed"] = [quote.document() for quote in self.managed]
         if self.stages:
             document["stages"] = [stage.document() for stage in self.stages]
         return document

@@ -33,12 +33,19 @@ def register(app: typer.Typer) -> None:
 def _train(
     job: JobArgument,
     target: Annotated[
-        str, typer.Option(help="local, sagemaker, hyperpod, slurm or eks.")
+        str,
+        typer.Option(
+            help="local, sagemaker, hyperpod, slurm, eks, jumpstart, recipes, "
+            "sagemaker-serverless or bedrock-customization."
+        ),
     ] = "local",
     env: EnvironmentOption = "dev",
     set_: SetOption = None,
     image: Annotated[str, typer.Option(help="Train in this container image.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
+    accept_eula: Annotated[
+        bool, typer.Option("--accept-eula", help="Accept the license of a model of AWS.")
+    ] = False,
     runs: RunsOption = RUNS,
 ) -> int:
     """Train a job, or resume its unfinished run.
@@ -53,7 +60,16 @@ def _train(
         return 0
     from launch.commands import submit_job
 
-    submit_job(job, overrides(set_), target=target, env=env, image=image, fresh=fresh, runs=runs)
+    submit_job(
+        job,
+        overrides(set_),
+        target=target,
+        env=env,
+        image=image,
+        fresh=fresh,
+        accept_eula=accept_eula,
+        runs=runs,
+    )
     return 0
 
 
