@@ -170,7 +170,7 @@ def _replaced(row: PreparedRow, findings: Sequence[Finding]) -> tuple[list[str],
         def replacement(self, kind: Any, value: str) -> str:
             number = self.number(kind, value) + taken.get(kind.upper(), 0)
             placeholder = f"[{kind.upper()}_{number}]"
-            # Of several mentions, the longest is the one with all words of a name.
+            # The longest of several mentions has all words of a name.
             if len(value) > len(values.get(placeholder, "")):
                 values[placeholder] = value
             return placeholder

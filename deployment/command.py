@@ -126,7 +126,7 @@ def undeploy(env: str, name: str) -> int:
     found = [(target, one) for target, one in asked if one is not None]
     if not found:
         for target in targets:
-            # What an interrupted removal has left.
+            # An interrupted removal may have left these.
             _ask(target.kind, partial(target.undeploy, name))
         say(f"{name} is not deployed in {env}; nothing of it is left")
         return 0

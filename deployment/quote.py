@@ -1,4 +1,4 @@
-"""Price of a deployment, shown before anything is made."""
+"""Price of a deployment, shown before any resource is created."""
 
 from __future__ import annotations
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+_logger = logging.getLogger(__name__)
 Callback = Callable[[], None]
 
 
@@ -100,4 +102,7 @@ class SystemClock:
                     wait = (self._due[0][0] - self.now()) / self.speed if self._due else None
                     self._changed.wait(wait)
                 callback = heapq.heappop(self._due)[2]
-            callback()
+            try:
+                callback()
+            except Exception:  # a fault of one resource does not end the others
+                _logger.exception("a callback of the emulated service's clock failed")

@@ -294,7 +294,7 @@ def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool 
         state = state_name(target.status(submission).state, submission.target)
         raise LaunchError(f"{submission.run} has nothing to fetch yet: it is {state}")
     if target.status(submission).state in ("not deployed", "deploying", "deployed"):
-        # What reads the folder of a finished run, such as `temper register`, asks no target.
+        # Commands that read the folder of a finished run, such as `temper register`, ask no target.
         RunFolder(submission.folder).set_state("finished")
     for path in sorted(paths)[:20]:
         say(str(path))

@@ -1,4 +1,4 @@
-"""What most tests start from: a tiny model, a tokenizer and data, made here and nowhere fetched."""
+"""Fixtures of most tests: a tiny model, a tokenizer and data, made here, not downloaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_configure(config: pytest.Config) -> None:
     if "not gpu" in (config.option.markexpr or ""):
-        # What is compared here is compared on the CPU, on machines with a GPU too.
+        # These tests compare on the CPU, also on machines with a GPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # Importing what all tests import creates objects that stay; looking through them takes seconds.
     gc.disable()

@@ -82,7 +82,7 @@ class CustomModelTarget(ABC):
         """
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from option_problems(request, *self.ignored)
         yield from self.models.problems(request)
         described = self.describe(request.spec.name)

@@ -1,4 +1,4 @@
-"""Problems that a deployment on a HyperPod cluster would have, found before anything is made."""
+"""Problems of a deployment on a HyperPod cluster, found before any resource is created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems that a deployment on SageMaker would have, found before anything is made."""
+"""Problems that a deployment on SageMaker would have, found before any resource is created."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class AsynchronousTarget(EndpointTarget):
     kind = "async"
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from ignored_problems(request, *OF_OTHERS)
         yield from common_problems(self.account, request)
 

@@ -76,7 +76,7 @@ class DeploymentTarget(Protocol):
     form: str | None
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
 
     def quote(self, request: DeploymentRequest) -> DeploymentQuote:
         """Return what the deployment costs."""

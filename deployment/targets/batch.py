@@ -62,7 +62,7 @@ class BatchTarget:
         self.calls = SageMakerCalls(account.client("sagemaker"))
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the job fail, before anything is made."""
+        """Yield everything that would make the job fail, before any resource is created."""
         ignored = ("adapter_of", "devices", "throughput", "capture", "rollout", "ami")
         yield from ignored_problems(request, *ignored)
         yield from common_problems(self.account, request)

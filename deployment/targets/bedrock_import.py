@@ -51,7 +51,7 @@ class BedrockImportTarget:
         self._models = ImportedModels(account)
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from option_problems(request, "throughput")
         yield from end_problems(request)
         region = self._account.environment.region

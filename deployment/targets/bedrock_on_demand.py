@@ -43,7 +43,7 @@ class BedrockOnDemandTarget(CustomModelTarget):
     created_key = "createdAt"
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from super().problems(request)
         yield from end_problems(request)
         region = self.account.environment.region

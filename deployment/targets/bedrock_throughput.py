@@ -49,7 +49,7 @@ class BedrockThroughputTarget(CustomModelTarget):
     created_key = "creationTime"
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from super().problems(request)
         described = self.describe(request.spec.name)
         if described is None:

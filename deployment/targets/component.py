@@ -82,7 +82,7 @@ class ComponentTarget:
         self.components = Components(account)
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from ignored_problems(request, "capture", "batch", "throughput")
         if request.spec.adapter_of is None:
             yield from common_problems(self.account, request)

@@ -67,7 +67,7 @@ class EndpointTarget:
         self.endpoints = Endpoints(account, self.kind)
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         yield from ignored_problems(request, *OF_OTHERS)
         yield from common_problems(self.account, request)
         yield from no_zero_problems(request)

@@ -75,7 +75,7 @@ class HyperPodTarget:
         return cluster.in_namespace(namespace)
 
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
-        """Yield everything that would make the deployment fail, before anything is made."""
+        """Yield everything that would make the deployment fail, before any resource is created."""
         try:
             kubectl = self.kubectl
         except LaunchError as error:

@@ -30,6 +30,7 @@ class HostingTimings:
         watch_s: Between two evaluations of alarms and of scaling.
         release_s: Until deleted instances are gone.
         queue_s: Between two looks at the queue of asynchronous requests.
+        capture_s: Between a captured call and its delivery to S3.
     """
 
     provision_s: float = 120.0
@@ -40,6 +41,7 @@ class HostingTimings:
     watch_s: float = 30.0
     release_s: float = 30.0
     queue_s: float = 5.0
+    capture_s: float = 60.0
 
 
 @dataclass

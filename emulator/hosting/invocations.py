@@ -5,10 +5,8 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndp
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NoReturn
@@ -16,11 +14,14 @@ from typing import Any, NoReturn
 from emulator.aws_service import Handler
 from emulator.hosting.component import ADAPTER_HEADER, EmulatedComponent
 from emulator.hosting.context import HostingContext
+from emulator.hosting.data_capture import DataCapture
 from emulator.hosting.endpoint import EmulatedEndpoint
 from emulator.hosting.fleet import Fleet
+from emulator.hosting.invocation_metrics import InvocationMetrics, InvocationOutcome
 from emulator.hosting.metrics import MetricStore
 from emulator.hosting.model_server import Answer, ModelServer
 from emulator.hosting.resources import ResourceTable
+from emulator.hosting.shadow import ShadowTraffic
 from emulator.moto_account import ACCOUNT
 from emulator.request_validation import RequestRejected
 
@@ -45,21 +46,16 @@ class InvocationTarget:
     """Container that answers an invocation.
 
     Attributes:
+        endpoint: The endpoint.
         server: The container.
         variant: Name of its variant.
         headers: Further headers that the container receives.
     """
 
+    endpoint: EmulatedEndpoint
     server: ModelServer
     variant: str
     headers: Mapping[str, str]
-
-
-@dataclass
-class InvocationOutcome:
-    """Outcome of an invocation: the status of the container's answer, 0 without one."""
-
-    status: int = 0
 
 
 class InvocationApi:
@@ -70,6 +66,10 @@ class InvocationApi:
         endpoints: The endpoints.
         components: The inference components.
         store: The metrics.
+
+    Attributes:
+        capture: Captured calls.
+        shadow: Traffic of shadow variants.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class InvocationApi:
         components: ResourceTable[EmulatedComponent],
         store: MetricStore,
     ):
-        self._store, self._in_progress = store, Counter[str]()
+        self._store, self._metrics = store, InvocationMetrics(context, store)
+        self.capture = DataCapture(context)
+        self.shadow = ShadowTraffic(context, self._metrics, self.capture)
         self._context, self._endpoints, self._components = context, endpoints, components
         self._turns: dict[str, int] = {}
 
@@ -92,30 +94,38 @@ class InvocationApi:
 
     def _invoke(self, request: dict[str, Any]) -> dict[str, Any]:
         target = self.target(request)
+        endpoint, headers = target.endpoint, {**request_headers(request), **target.headers}
+        config = endpoint.capture
+        captured = self.capture.takes(endpoint.name, config)
         with self._measured(request, target) as outcome:
+            self.shadow.copy(endpoint, request, headers, captured=captured)
             answer = target.server.request(
-                "POST",
-                "/invocations",
-                request["Body"],
-                {**request_headers(request), **target.headers},
-                timeout_s=TIMEOUT_S,
+                "POST", "/invocations", request["Body"], headers, timeout_s=TIMEOUT_S
             )
             outcome.status = answer.status
         if answer.status != 200:
             raise model_error(answer)
+        if captured and config:
+            self.capture.put((endpoint.name, target.variant), config, request, answer)
         return {
             "Body": answer.body,
             "ContentType": answer.headers.get("content-type", ""),
             "InvokedProductionVariant": target.variant,
         }
 
+    def _measured(
+        self, request: Mapping[str, Any], target: InvocationTarget
+    ) -> AbstractContextManager[InvocationOutcome]:
+        component = request.get("InferenceComponentName")
+        return self._metrics.measured(target.endpoint.name, target.variant, component)
+
     def _stream(self, request: dict[str, Any]) -> dict[str, Any]:
         target = self.target(request)
+        passed = {**request_headers(request), **target.headers}
         with self._measured(request, target) as outcome:
+            self.shadow.copy(target.endpoint, request, passed, captured=False)
             status, headers, parts = target.server.stream(
-                request["Body"],
-                {**request_headers(request), **target.headers},
-                timeout_s=STREAM_TIMEOUT_S,
+                request["Body"], passed, timeout_s=STREAM_TIMEOUT_S
             )
             outcome.status = status
         if status != 200:
@@ -135,42 +145,6 @@ class InvocationApi:
             "InvokedProductionVariant": target.variant,
         }
 
-    @contextmanager
-    def _measured(
-        self, request: Mapping[str, Any], target: InvocationTarget
-    ) -> Iterator[InvocationOutcome]:
-        """Record the metrics of an invocation that reaches a container.
-
-        https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
-        """
-        component = request.get("InferenceComponentName")
-        of: dict[str, str] = {"EndpointName": request["EndpointName"]}
-        of |= {"VariantName": target.variant}
-        sets = [of, {"InferenceComponentName": component}] if component else [of]
-        outcome, key = InvocationOutcome(), component or "/".join(of.values())
-        with self._context.lock:
-            self._in_progress[key] += 1
-            concurrent = "ConcurrentRequestsPerCopy" if component else "ConcurrentRequestsPerModel"
-            self._store.put(concurrent, self._in_progress[key], **sets[-1])
-        began = time.monotonic()
-        try:
-            yield outcome
-        finally:
-            with self._context.lock:
-                self._in_progress[key] -= 1
-                for dimensions in sets:
-                    self._record(outcome.status, time.monotonic() - began, dimensions)
-
-    def _record(self, status: int, seconds: float, dimensions: Mapping[str, str]) -> None:
-        put = self._store.put
-        put("Invocations", 1, **dimensions)
-        per = "PerCopy" if "InferenceComponentName" in dimensions else "PerInstance"
-        put(f"Invocations{per}", 1, **dimensions)
-        put("Invocation4XXErrors", float(400 <= status < 500), **dimensions)
-        put("Invocation5XXErrors", float(not 200 <= status < 500), **dimensions)
-        put("InvocationModelErrors", float(status != 200), **dimensions)
-        put("ModelLatency", seconds * 1e6, **dimensions)  # in microseconds
-
     def target(self, request: Mapping[str, Any]) -> InvocationTarget:
         """Return the container that answers a request.
 
@@ -188,7 +162,7 @@ class InvocationApi:
                 refuse(f"Inference Component {name} of {endpoint.name} not found.")
             fleet = self._fleet(endpoint, request.get("TargetVariant"))
             assert fleet.server is not None
-            return InvocationTarget(fleet.server, fleet.name, {})
+            return InvocationTarget(endpoint, fleet.server, fleet.name, {})
 
     def _component(self, endpoint: EmulatedEndpoint, name: str | None) -> InvocationTarget:
         """Return the container of an inference component, which answers for its adapters."""
@@ -209,7 +183,7 @@ class InvocationApi:
         if base.deployment and _has_turn(base.deployment.share, turn):
             copies = base.deployment.fleets[base.name]
         headers = {ADAPTER_HEADER: name} if component.base else {}
-        return InvocationTarget(copies.server, component.variant, headers)
+        return InvocationTarget(endpoint, copies.server, component.variant, headers)
 
     def _turn(self, name: str) -> int:
         turn = self._turns[name] = self._turns.get(name, -1) + 1

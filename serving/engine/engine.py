@@ -104,7 +104,7 @@ class Engine:
                 self._read_prompts()
                 self._step()
             except Exception as error:
-                # Whatever broke the step (most likely memory), the next requests may succeed.
+                # The next requests may succeed: the most likely cause is memory.
                 logger.exception("A step of the engine failed")
                 for sequence in self._running:
                     if not sequence.finished:

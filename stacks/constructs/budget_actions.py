@@ -21,7 +21,7 @@ NOTIFY_PERCENT = (50, 80, 100, 120)
 # docs.aws.amazon.com/cost-management/latest/userguide/budgets-best-practices.html
 FORECAST_PERCENT = 100
 STOP_PERCENT = 120
-# What the model deployer role may start besides endpoints.
+# Actions of the model deployer role, besides those on endpoints, that start billed resources.
 MORE_WITH_DEPLOYERS = (
     "bedrock:CreateCustomModelDeployment",
     "bedrock:CreateModelInvocationJob",

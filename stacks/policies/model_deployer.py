@@ -23,7 +23,7 @@ CREATE = [
     "sagemaker:CreateModel",
     "sagemaker:CreateTransformJob",
 ]
-# What is billed by the hour, or starts what is.
+# Actions that create resources billed by the hour.
 BILLED = ["sagemaker:CreateEndpoint", "sagemaker:CreateInferenceComponent"]
 WITH_INSTANCES = ["sagemaker:CreateEndpointConfig", "sagemaker:CreateTransformJob"]
 THROUGHPUT = "bedrock:CreateProvisionedModelThroughput"

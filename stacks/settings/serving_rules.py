@@ -57,7 +57,7 @@ def _end(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[s
     end = deployment.end
     if not (end.until or end.idle_hours or end.forever):
         yield (
-            f"{key}.end: {deployment.name!r} has none, and would be billed until somebody notices; "
+            f"{key}.end: {deployment.name!r} has none, and would be billed without a limit; "
             "write until: TIME, idle_hours: HOURS, or forever: REASON"
         )
     if end.forever and (end.until or end.idle_hours):

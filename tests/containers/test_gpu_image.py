@@ -105,7 +105,7 @@ def test_contract_job_stops_and_resumes(
     last = run.samples[-1]["step"]
     assert run.checkpoints[-1] == f"checkpoint-{last}"
     assert failure(root) == ""
-    # What comes back from S3 are files, not links.
+    # A download from S3 contains files, not links.
     elsewhere = lay_out(tmp_path / "again", job, channels=channels)
     shutil.copytree(root / "checkpoints", elsewhere / "checkpoints", dirs_exist_ok=True)
     with engine.started(image, elsewhere, name="temper-again") as container:

@@ -1,4 +1,4 @@
-"""What a job says an adapter will train is what the adapter trains."""
+"""An adapter trains as many parameters as the plan of its job says."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ JOBS = ROOT.parent / "shared/contract/jobs"
 
 pytestmark = pytest.mark.skipif(not JOBS.is_dir(), reason="the contract's jobs are not beside us")
 
-# What runs today, and what makes those short that take minutes: fewer steps or rows, nothing else.
+# The jobs, and overrides that shorten those of several minutes: fewer steps or rows, nothing else.
 RUNNING: dict[str, str] = {
     "01-pretrain": "train.max_steps=20 evaluate.every='10 steps' data.limit=12",
     "02-continue": (
@@ -80,7 +80,7 @@ def check_learned(stage: Path) -> None:
         assert run.losses[0] == pytest.approx(math.log(2), abs=1e-4)
         assert before["margin"] == 0.0 != after["margin"]
     elif before and kind != "kto":  # of which three rows are held out, too few to say anything
-        # What compares answers moves less than what predicts words.
+        # A loss that compares answers changes less than one that predicts tokens.
         assert after["loss"] < before["loss"] - (0.0 if kind in COMPARING else 0.2)
     else:
         first, last = ends(run.losses)

@@ -71,7 +71,7 @@ class Chance:
 def test_a_random_reward_raises_nothing(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is asked of the policy is chance; what it is watched for counts nothing."""
+    """A reward at random, in which the monitored property does not count."""
     watched = {**job["method"]["reward"], "weight": 0.0}
     job["method"]["reward"] = [{"kind": "length", "min_words": 1}, watched]
     monkeypatch.setattr(

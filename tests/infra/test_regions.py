@@ -45,7 +45,7 @@ LEFT_OUT = ["W3005", "W3010"]
 
 
 HOME = ("eks", "us-east-1")
-# What the one environment makes otherwise than EKS; the rest of the two is linted once.
+# Stacks in which `everything` differs from `eks`; the others are linted once.
 ONLY_HERE = {
     *("security", "storage", "hyperpod"),
     *("serving", "serving-assistant", "serving-drafts"),

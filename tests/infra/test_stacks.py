@@ -420,7 +420,7 @@ def test_nodes_wait_until_the_chart_is_there(tmp_path: Path) -> None:
     early = synthesize(tmp_path, "eks", tmp_path / "out")
     assert early.of_type("AWS::SageMaker::Cluster") == []
     assert len(early.of_type("AWS::EKS::Cluster")) == 1
-    # What needs a node to run on would keep the deployment waiting for ever.
+    # An add-on that requires a node would keep the deployment waiting.
     addons = {addon["Properties"]["AddonName"] for addon in early.of_type("AWS::EKS::Addon")}
     assert addons == {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
     # Nothing opens the API server unasked, and a log group that exists can be left alone.

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what a person gives: one clear message, the right exit code, no traceback.
+"""A wrong input gives one clear message, the right exit code and no traceback.
 
 Nothing that looks finished is left behind.
 """

@@ -32,7 +32,7 @@ def whole(job: dict[str, Any], tmp_path: Path) -> Run:
 
 @pytest.fixture
 def cut(whole: Run, tmp_path: Path) -> Run:
-    """What a kill after step 11 leaves: two checkpoints, no model."""
+    """Run folder after a kill at step 11: two checkpoints, no model."""
     path = tmp_path / "cut"
     shutil.copytree(whole.path, path)
     shutil.rmtree(path / "checkpoints" / f"checkpoint-{STEPS}")

@@ -249,7 +249,7 @@ def test_stages_start_from_what_those_before_left(job: dict[str, Any], tmp_path:
         past.add(stage.name, parse_job(document, "stage"), done)
     assert past.trained == tmp_path / "align/model"
     taught = yaml.safe_load((tmp_path / "instruct/job.yaml").read_text())
-    # What the writing stage read its model with is what the next stage reads it with.
+    # The next stage loads the model with the settings of the stage that wrote it.
     assert taught["model"]["source"] == job["model"]["source"]
     assert taught["model"]["chat_template"] == "chatml"
     assert taught["data"]["train"][0]["source"] == str(tmp_path / "revise/rows.jsonl")

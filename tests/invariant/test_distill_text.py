@@ -111,7 +111,7 @@ def test_it_is_priced_before_anything_is_asked(
     rich = changed(dear, resources={"max_cost": "10 USD"})
     spent = report(train_here(rich, tmp_path / "rich"))["spent"]
     assert spent["usd"] == pytest.approx(PROMPTS * (100 * 10 + 10 * 100) / 1e6)
-    # What is known costs nothing, however little may be spent.
+    # Cached answers cost nothing, whatever the budget.
     train_here(dear, tmp_path / "known")
 
 

@@ -1,4 +1,4 @@
-"""Which command goes on with a run, which begins another, and what either says."""
+"""Commands that resume a run, commands that start another, and the messages of both."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_stopped_run_ends_with_the_same_bits(
     if "train" not in KINDS[kind]:
         # Found by a probe: it must be found again, or be remembered.
         del job["train"]["micro_batch_size"]
-    # What one process does is the same bits wherever it runs, so here too.
+    # One process computes the same bits on every run, and so does this one.
     alone = "resources" not in job
     whole = (train_here if alone else train_by_command)(job, tmp_path / "whole")
     stop(job, tmp_path / "stopped", signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What may be combined with an adapter: every kind, precision, way of sharding and kind of base."""
+"""Combinations with an adapter: every kind, precision, sharding strategy and kind of base."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ FAMILIES = {
     "layers": ("adalora", "ia3", "bottleneck"),
     "compose": ("compose",),
 }
-"""What is walked by one pair of processes: how the names of its kinds begin."""
+"""Prefixes of the kinds that one pair of processes tests."""
 RATES = {"prefix_tuning": 2e-1, "prefix_tuning, projection": 5e-2, "ia3": 5e-2}
 """Learning rates; attention of random weights hardly looks at a prefix."""
 PRECISIONS = ("fp32", "bf16")
@@ -67,7 +67,7 @@ _FAILED_ONCE = (
     "lora, modules_to_save | bf16 kept zero2 whole",
     "lora, modules_to_save | bf16 kept zero3 whole",
 )
-"""What is trained in full has to be in the precision that reaches it."""
+"""Cells that once failed: modules trained in full had another precision than their inputs."""
 _MEMBERS = {"first": "first", "second": "second"}
 STEPS, CUT = 5, 4
 """Every tensor must have moved by the fourth step, and the run goes on from there."""
@@ -85,7 +85,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What it is called in results."""
+        """Name in the results."""
         rest = f"{self.precision} {'again' if self.checkpointing else 'kept'} zero{self.zero}"
         return f"{self.kind} | {rest} {'4bit' if self.four_bit else 'whole'}"
 

@@ -183,7 +183,7 @@ def main(model: Path, rows: Path, home: Path) -> None:
     walk = Walk(model, rows, home)
     for cell in named(json.loads((home / "cells.json").read_text())):
         start = time.monotonic()
-        # What was imported by now stays; to look through it takes a third of a cell's time.
+        # Imported modules stay: searching them takes a third of a cell's time.
         gc.freeze()
         found = walk.end_of(cell)
         dist.barrier()

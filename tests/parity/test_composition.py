@@ -332,7 +332,7 @@ def test_a_tree_says_what_its_parts_say(shop: Shop, tmp_path: Path) -> None:
         added = layer(x) - layer.base_layer(x)
     torch.testing.assert_close(added, expected, atol=1e-5, rtol=1e-4)
 
-    # What was composed and trained is a member like any other, and stays as it is.
+    # A trained composition is a member like any other, and is not changed.
     above = {"trained": str(run.path / "model"), "alone": shop.members["assent"]}
     document = changed(
         shop.job,

@@ -1,4 +1,4 @@
-"""Whatever form a model is exported in, it says what was trained; what cannot be is refused."""
+"""Every export format gives the outputs of the trained model; impossible exports are refused."""
 
 from __future__ import annotations
 

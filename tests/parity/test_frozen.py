@@ -1,4 +1,4 @@
-"""What is frozen stays as it was, bit for bit; everything else learns."""
+"""Frozen parameters stay bit-identical; all others are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What saves memory changes no number; what rounds changes them a little."""
+"""Options that save memory change no number; options that round change them a little."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_gradient_checkpointing_changes_nothing(
 
 
 def test_gradient_checkpointing_keeps_dropout(document: dict[str, Any], tmp_path: Path) -> None:
-    """What is computed twice drops the same units both times."""
+    """Recomputed activations use the same dropout masks."""
     job = {**document, "adapter": {"kind": "lora", "r": 4, "dropout": 0.3}}
     kept = train_here(job, tmp_path / "kept")
     again = train_here(changed(job, train={"gradient_checkpointing": True}), tmp_path / "again")

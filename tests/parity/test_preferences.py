@@ -1,4 +1,4 @@
-"""What holds for every preference method: micro-batches, resumes, references, what is learned."""
+"""Properties of every preference method: micro-batches, resume, references, learning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds a run near its start is what its formula says, and the run forgets less for it."""
+"""Regularizers toward the initial weights equal their formulas and reduce forgetting."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_learns_reads_back_and_goes_on(
     after = measured["after"]["validation"]["loss"]
     assert after < measured["before"]["validation"]["loss"] - 0.02
 
-    # What was saved is what was trained, also for PEFT alone.
+    # PEFT alone loads from the saved files what was trained.
     base = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     tokenizer = AutoTokenizer.from_pretrained(whole.path / "model")
     read = PeftModel.from_pretrained(base, whole.path / "model").eval()

@@ -10,7 +10,13 @@ from .rule import BilledResource, CallMetric
 
 
 def list_throughputs(bedrock: Any, prefix: str, now: datetime) -> Iterator[BilledResource]:
-    """Yield the throughputs whose names begin with the prefix of the environment."""
+    """Yield the throughputs whose names begin with the prefix of the environment.
+
+    Args:
+        bedrock: Client of Bedrock.
+        prefix: The prefix.
+        now: The time.
+    """
     pages = bedrock.get_paginator("list_provisioned_model_throughputs").paginate(
         nameContains=prefix
     )

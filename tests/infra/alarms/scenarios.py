@@ -433,7 +433,7 @@ METRICS = [
                 False,
                 _calls(2, lambda t: float(t == 7200)),
             ),
-            MetricScenario(f"nobody calls {name}", f"{name}-errors", False),
+            MetricScenario(f"no calls of {name}", f"{name}-errors", False),
             MetricScenario(
                 f"a new version of {name} is slow",
                 f"{name}-latency",

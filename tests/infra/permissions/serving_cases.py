@@ -188,7 +188,7 @@ DEPLOYING: list[Case] = [
         {},
     ),
     ("ModelDeployer", False, "scheduler:CreateSchedule", f"{SCHEDULES}schedule/default/chat", {}),
-    # Who deploys neither registers nor approves, nor trains.
+    # The model deployer neither registers nor approves, nor trains.
     ("ModelDeployer", True, "sagemaker:DescribeModelPackage", PACKAGE, {}),
     ("ModelDeployer", False, "sagemaker:CreateModelPackage", PACKAGE, {}),
     ("ModelDeployer", False, "sagemaker:UpdateModelPackage", PACKAGE, {}),

@@ -1,3 +1,3 @@
-"""What a key that is left out means, and what null does."""
+"""Meaning of an absent key, and of null."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a PPO job says about itself that cannot be."""
+"""Contradictions in PPO jobs are refused."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_resuming_does_not_read_what_came_before(prepared: Prepare, tmp_path: Pa
     state = first.state_dict()
     size = path.stat().st_size
     second = table(prepared, path, shuffle=False)
-    # What lies before the last windows is made unreadable: going on must not look at it.
+    # Data before the last windows is made unreadable: a resumed stream must not read it.
     content = path.read_bytes()
     path.write_bytes(b"#" * 2_000 + content[2_000:])
     assert path.stat().st_size == size

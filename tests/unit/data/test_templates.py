@@ -184,7 +184,7 @@ def test_content_cannot_write_control_tokens(kind: str) -> None:
 @pytest.mark.parametrize("name", templates.NAMES)
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_prompt_is_written_as_training_wrote_it(name: str, kind: str) -> None:
-    """What generation is given is, to the token, what stood before the answer in training."""
+    """The prompt of generation equals, token by token, the context of the answer in training."""
     rows = tokenizer_of(TOKENIZERS[kind], name)
     user = {"role": "user", "content": "What is the capital of France?"}
     row = one(rows, [user, {"role": "assistant", "content": "Paris."}])

@@ -1,4 +1,4 @@
-"""What is refused before anything is made: one message for each cause, all of them at once."""
+"""Refusals before any resource is created: one message for each cause, all at once."""
 
 from __future__ import annotations
 

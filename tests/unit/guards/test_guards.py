@@ -126,7 +126,7 @@ def test_lora_that_stays_zero(
 def test_weights_too_coarse_for_the_steps(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What bf16 weights would do, were they not kept in fp32."""
+    """Updates of bf16 weights without an fp32 copy."""
 
     def coarsen(trainer: CausalLmTrainer) -> None:
         for parameter in trainer.model.parameters():

@@ -204,7 +204,7 @@ def test_likeliest_tokens_of_a_teacher_take_more_than_all_of_them() -> None:
 
 
 def test_casts_of_the_head_are_not_kept_for_every_tile() -> None:
-    """What a long row takes beyond a short one is its own tensors, not one more head per tile."""
+    """A longer row adds its own tensors to the peak, not one more head per tile."""
     known = MethodProfile(head="soft", divergence="forward_kl")
     short, long = (
         peak_gib(replace(PLAIN, method=known, rows=rows, checkpointing=True))["logits"]

@@ -1,4 +1,4 @@
-"""What the loop says of Transformers' trainer is true of the one installed."""
+"""The protocol of Transformers' trainer matches the installed version."""
 
 import ast
 import inspect

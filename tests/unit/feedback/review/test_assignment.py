@@ -1,4 +1,4 @@
-"""Who sees which pair: overlap, third opinions, calibration."""
+"""Assignment of pairs to people: overlap, third opinions, calibration."""
 
 from __future__ import annotations
 
