@@ -1,4 +1,4 @@
-"""What managed customization of AWS can do with a job: models, methods, keys and prices.
+"""Capabilities of AWS's managed customization: models, methods, keys, ranges and prices.
 
 The facts stand in `managed_training.yaml`, with their date and their sources.
 """
@@ -154,9 +154,7 @@ def is_managed_name(source: str) -> bool:
 @cache
 def providers() -> dict[str, Provider]:
     """Return the providers by name."""
-    document = yaml.load(  # noqa: S506 (a safe loader)
-        Path(__file__).with_suffix(".yaml").read_text("utf-8"), Loader=_LOADER
-    )
+    document = yaml.load(Path(__file__).with_suffix(".yaml").read_text("utf-8"), Loader=_LOADER)
     return {name: _provider(name, facts) for name, facts in document["providers"].items()}
 
 

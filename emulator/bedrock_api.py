@@ -13,10 +13,10 @@ from emulator.aws_service import AwsService
 from emulator.bedrock_account import BedrockAccount, BedrockFaults, BedrockTimings
 from emulator.bedrock_batch import BatchApi
 from emulator.bedrock_custom_models import CustomModelApi, DeploymentApi
+from emulator.bedrock_customization import CustomizationApi
 from emulator.bedrock_imports import ImportApi
 from emulator.bedrock_runtime import BedrockRuntime
 from emulator.bedrock_throughput import ThroughputApi
-from emulator.bedrock_customization import CustomizationApi
 from emulator.clock import Clock
 from emulator.managed_training import Train, train_here
 from emulator.request_validation import Client

@@ -1,6 +1,6 @@
 """Emulated customization of Bedrock's foundation models.
 
-Requests and records are checked by the documented limits; the emulator cannot show which of them the service
+Requests and records are checked by the documented limits; the emulator cannot show what the service
 enforces beyond its documentation.
 """
 
@@ -118,9 +118,7 @@ class CustomizationApi:
             **{key: request[key] for key in kept if key in request},
         }
 
-    def _enter(
-        self, job: dict[str, Any], phase: int, request: dict[str, Any], kind: str
-    ) -> None:
+    def _enter(self, job: dict[str, Any], phase: int, request: dict[str, Any], kind: str) -> None:
         """Begin a phase of a job, and end it after its share of the job's time."""
         account = self._account
         job["statusDetails"][_PHASES[phase]] = self._phase("InProgress")
@@ -194,9 +192,7 @@ class CustomizationApi:
             "modelName": request["customModelName"],
             "jobName": request["jobName"],
             "jobArn": job["jobArn"],
-            "baseModelArn": job["baseModelArn"].removesuffix(
-                model.base.removeprefix(model.name)
-            ),
+            "baseModelArn": job["baseModelArn"].removesuffix(model.base.removeprefix(model.name)),
             "customizationType": request.get("customizationType", "FINE_TUNING"),
             "hyperParameters": parameters,
             "creationTime": account.now(),

@@ -1,8 +1,8 @@
 """Check of training records as the services check them, written from their schemas.
 
-It shares nothing with the code that writes the records, so that an error in one is found by the other.
-Sources: the JSON schemas of the SageMaker Python SDK (sagemaker/ai_registry/schemas), and Amazon Bedrock User
-Guide, "Prepare data for fine-tuning your models".
+It shares nothing with the code that writes the records, so that each finds the errors of the other.
+Sources: the JSON schemas of the SageMaker Python SDK (sagemaker/ai_registry/schemas), and Amazon
+Bedrock User Guide, "Prepare data for fine-tuning your models".
 """
 
 from __future__ import annotations

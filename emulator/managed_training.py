@@ -1,7 +1,7 @@
-"""Training of an emulated customization: our own, on the weights that stand for the provider's model.
+"""Training of an emulated customization: our own, on weights that stand for the provider's model.
 
-The records are those that the service received, so that what was converted is really learned. What cannot
-be emulated is how the service trains: its optimizer, its batches, its speed.
+The records are those that the service received, so that what was converted is really learned. The
+service's own training cannot be emulated: its optimizer, its batches, its speed.
 """
 
 from __future__ import annotations

@@ -30,10 +30,9 @@ TargetName = Literal[
     "bedrock-customization",
     "sagemaker-serverless",
     "jumpstart",
-    "recipes",
 ]
 MANAGED: frozenset[TargetName] = frozenset(("bedrock-customization", "sagemaker-serverless"))
-"""Targets that run no program of ours: AWS trains, on machines that nobody chooses."""
+"""Targets that run no program of ours: AWS trains, on machines of its own choice."""
 _VERSION = 1
 _MAX_NAME_LENGTH = 63
 

@@ -113,7 +113,7 @@ def _require_target_of_models(job: Job | Pipeline, request: SubmitRequest, sourc
     Raises:
         JobError: It does.
     """
-    if request.target in (*MANAGED, "jumpstart", "recipes", "local"):
+    if request.target in (*MANAGED, "jumpstart", "local"):
         return
     problems = [
         Problem(

@@ -71,7 +71,7 @@ def _attempt(
     attempt = Attempt(job["TrainingJobName"], job["TrainingJobArn"], created)
     return RemoteRun(
         run=run,
-        target=_target(job, tags),
+        target=_target(tags),
         environment=environment,
         creator=tags.get("temper:creator", ""),
         created=created,
@@ -80,11 +80,9 @@ def _attempt(
     )
 
 
-def _target(job: Mapping[str, Any], tags: Mapping[str, str]) -> TargetName:
-    """Return the target that submitted a training job."""
-    if "ServerlessJobConfig" in job:
-        return "sagemaker-serverless"
+def _target(tags: Mapping[str, str]) -> TargetName:
+    """Return the target that submitted a training job; Search says nothing else of it."""
     tagged = tags.get("temper:target")
-    if tagged == "jumpstart":
-        return "jumpstart"
-    return "recipes" if tagged == "recipes" else "sagemaker"
+    if tagged == "sagemaker-serverless":
+        return "sagemaker-serverless"
+    return "jumpstart" if tagged == "jumpstart" else "sagemaker"

@@ -71,6 +71,11 @@ def _exports(model: Path) -> list[Path]:
 def download_folder(store: S3Store, prefix: S3Uri, to: Path) -> bool:
     """Download every object below a prefix into a folder that is renamed when it is complete.
 
+    Args:
+        store: Object store of the account.
+        prefix: The prefix.
+        to: The folder.
+
     Returns:
         False if the prefix has no object; an existing folder is then kept.
     """

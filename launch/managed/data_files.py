@@ -149,7 +149,11 @@ def _read(
 
 
 def _rows(source: Source, want: RowKind) -> Iterator[tuple[str, Row | RowError]]:
-    """Yield the rows of a source with their origin; for a row that cannot be read, the error."""
+    """Yield the rows of a source with their origin; for a row that cannot be read, the error.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
     if source.source.startswith("s3://"):
         raise DataError(
             "rows are converted before they are sent, and these are in S3. Name a local copy"

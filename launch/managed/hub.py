@@ -72,7 +72,11 @@ class HubModel:
 
 
 def find_hub_model(account: AwsSession, name: str) -> HubModel | None:
-    """Return a model of the public hub, None if the hub has none of this name."""
+    """Return a model of the public hub, None if the hub has none of this name.
+
+    Raises:
+        LaunchError: The hub could not be asked.
+    """
     action = f"model.source: {name}: reading SageMaker's public hub"
     with explain_aws_errors(action, ignore=says_not_found):
         answer = account.client("sagemaker").describe_hub_content(
@@ -106,7 +110,13 @@ def recipe_of(
 
 
 def sequence_lengths(model: HubModel, technique: str, *, lora: bool) -> list[str]:
-    """Return the sequence lengths for which a model has recipes, shortest first."""
+    """Return the sequence lengths for which a model has recipes, shortest first.
+
+    Args:
+        model: The model.
+        technique: `SFT`, `DPO` or `RLVR`.
+        lora: Whether an adapter is trained, or all weights.
+    """
     lengths = {
         str(one["SequenceLength"])
         for one in model.recipes(technique, lora=lora)

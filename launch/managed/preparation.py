@@ -106,10 +106,14 @@ def _over_budget(job: ManagedJob) -> Iterator[Problem]:
         )
 
 
-def upload_data(
-    job: ManagedJob, store: S3Store, platform: PlatformParameters
-) -> DataAddresses:
-    """Upload the records of a job, unless the same records are there; return their addresses."""
+def upload_data(job: ManagedJob, store: S3Store, platform: PlatformParameters) -> DataAddresses:
+    """Upload the records of a job, unless the same records are there; return their addresses.
+
+    Args:
+        job: The job.
+        store: Object store of the account.
+        platform: Parameters of the environment.
+    """
     days = platform.get("storage/upload-days")
     with TemporaryDirectory(prefix="temper-managed-") as folder:
         files = {path.stem: path for path in job.data.write(Path(folder))}

@@ -1,7 +1,7 @@
 """Requests of managed customization, as pure functions of the run and of what it needs.
 
-botocore sends them: the SageMaker Python SDK needs protobuf below 7, which its own registry client asks
-for, and a job needs 7. Golden files compare these requests with those of the SDK.
+botocore sends them: the SageMaker Python SDK needs protobuf below 7, and this project has 7. A test
+compares these requests with those of the SDK.
 """
 
 from __future__ import annotations
@@ -32,6 +32,23 @@ class DataAddresses:
     validation: str | None = None
 
 
+@dataclass(frozen=True)
+class RecipeChoice:
+    """Model and recipe of SageMaker's hub that a job uses.
+
+    Attributes:
+        model_arn: ARN of the model.
+        specification: Parameters of the recipe, whose defaults fill in what a job does not set.
+        accept_eula: Whether the user accepted the license.
+        sequence_length: Sequence length of the recipe, such as `4K`; None if it has one alone.
+    """
+
+    model_arn: str
+    specification: Mapping[str, Mapping[str, Any]]
+    accept_eula: bool = False
+    sequence_length: str | None = None
+
+
 def managed_output_uri(run: str, platform: PlatformParameters) -> str:
     """Return the S3 prefix of what a provider writes for a run."""
     return f"s3://{platform['buckets/models']}/models/{run}/"
@@ -52,9 +69,7 @@ def bedrock_request(
         platform: Parameters of the environment.
     """
     name = submission.latest.name
-    tags = [
-        {"key": tag["Key"], "value": tag["Value"]} for tag in job_tags(submission, platform)
-    ]
+    tags = [{"key": tag["Key"], "value": tag["Value"]} for tag in job_tags(submission, platform)]
     request: dict[str, Any] = {
         "jobName": name,
         "customModelName": name,
@@ -102,11 +117,7 @@ def serverless_request(
     run: ManagedRun,
     data: DataAddresses,
     platform: PlatformParameters,
-    *,
-    model_arn: str,
-    specification: Mapping[str, Mapping[str, Any]],
-    accept_eula: bool,
-    sequence_length: str | None,
+    recipe: RecipeChoice,
 ) -> dict[str, Any]:
     """Return the CreateTrainingJob request of serverless customization.
 
@@ -115,24 +126,22 @@ def serverless_request(
         run: The job as SageMaker runs it.
         data: Addresses of its records.
         platform: Parameters of the environment.
-        model_arn: ARN of the model in SageMaker's hub.
-        specification: Parameters of its recipe, whose defaults fill in the rest.
-        accept_eula: Whether the user accepted the license.
-        sequence_length: Sequence length of the recipe, such as `4K`; None if it has one alone.
+        recipe: Model and recipe of SageMaker's hub.
     """
     kind = "Converse" if run.model.is_nova and run.kind != "grpo" else "S3Prefix"
     serverless: dict[str, Any] = {
-        "BaseModelArn": model_arn,
-        "AcceptEula": accept_eula,
+        "BaseModelArn": recipe.model_arn,
         "JobType": "FineTuning",
         "CustomizationTechnique": run.method.technique,
     }
+    if recipe.accept_eula:
+        serverless["AcceptEula"] = True
     if run.job.adapter is not None:
         serverless["Peft"] = "LORA"
     if run.kind == "grpo":
         serverless["EvaluatorArn"] = run.job.resources.grader
-    if sequence_length:
-        serverless["SequenceLength"] = sequence_length
+    if recipe.sequence_length:
+        serverless["SequenceLength"] = recipe.sequence_length
     request: dict[str, Any] = {
         "TrainingJobName": submission.latest.name,
         "RoleArn": platform["roles/training"],
@@ -147,7 +156,7 @@ def serverless_request(
             "CompressionType": "NONE",
         },
         "ServerlessJobConfig": serverless,
-        "HyperParameters": hyperparameters(run, specification),
+        "HyperParameters": hyperparameters(run, recipe.specification),
         "ModelPackageConfig": {"ModelPackageGroupArn": platform[PACKAGE_GROUP]},
         "StoppingCondition": {"MaxRuntimeInSeconds": max_runtime_s(run.job.resources, platform)},
         "VpcConfig": {

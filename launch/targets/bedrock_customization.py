@@ -105,7 +105,7 @@ class BedrockCustomizationTarget:
                 Problem(
                     "resources.grader",
                     "is required: Bedrock calls a Lambda function for each answer",
-                    fix="Build it with temper pack-grader, create the function, write its ARN",
+                    fix="Write the ARN of a Lambda function that scores answers",
                 )
             )
         if problems:
@@ -117,9 +117,7 @@ class BedrockCustomizationTarget:
         key = id(prepared)
         if key not in self._prepared:
             region = self.account.environment.region
-            run = read_managed_run(
-                prepared.job, self.name, source=prepared.source, region=region
-            )
+            run = read_managed_run(prepared.job, self.name, source=prepared.source, region=region)
             self._prepared[key] = ManagedJob(run, convert_data(run, prepared.source))
         return self._prepared[key]
 
@@ -140,7 +138,11 @@ class BedrockCustomizationTarget:
         return accepted
 
     def _create(self, request: dict[str, Any]) -> str:
-        """Create a job, or find the one that an earlier call created; return its ARN."""
+        """Create a job, or find the one that an earlier call created; return its ARN.
+
+        Raises:
+            LaunchError: The job cannot be created.
+        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
         name = request["jobName"]
         bedrock = self.account.client("bedrock")
         with explain_aws_errors(f"creating the customization job {name}"):
@@ -216,6 +218,11 @@ class BedrockCustomizationTarget:
         """Download the losses, and write which custom model the run made.
 
         The weights of a custom model cannot be downloaded.
+
+        Args:
+            submission: The run.
+            archive: Has no effect: there are no weights.
+            checkpoints: Has no effect: a provider keeps none.
         """
         job = self.find(submission.latest.name)
         if job is None or job["status"] != "Completed":

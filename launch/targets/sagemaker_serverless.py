@@ -24,7 +24,12 @@ from launch.managed.hub import (
 )
 from launch.managed.managed_model import write_managed_model
 from launch.managed.preparation import ManagedJob, quote_of, upload_data
-from launch.managed.requests import PACKAGE_GROUP, managed_output_uri, serverless_request
+from launch.managed.requests import (
+    PACKAGE_GROUP,
+    RecipeChoice,
+    managed_output_uri,
+    serverless_request,
+)
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun
 from launch.status import Status
@@ -108,7 +113,7 @@ class ServerlessTarget(SageMakerTarget):
                 Problem(
                     "resources.grader",
                     "is required: the ARN of an evaluator in SageMaker's hub",
-                    fix="Build its function with temper pack-grader, and create the evaluator",
+                    fix="Create an evaluator from a Lambda function that scores answers",
                 )
             )
         return problems
@@ -166,11 +171,13 @@ class ServerlessTarget(SageMakerTarget):
             found.job.run,
             upload_data(found.job, self.store, self.platform),
             self.platform,
-            model_arn=found.model.arn,
-            specification=found.specification,
-            # The user has accepted it: `submit` asks before it sends anything.
-            accept_eula=found.model.is_gated,
-            sequence_length=found.sequence_length,
+            RecipeChoice(
+                found.model.arn,
+                found.specification,
+                # The user has accepted it: `submit` asks before it sends anything.
+                found.model.is_gated,
+                found.sequence_length,
+            ),
         )
 
     def stop(self, submission: Submission) -> str:
@@ -183,7 +190,13 @@ class ServerlessTarget(SageMakerTarget):
         return f"{name} was told to stop; SageMaker bills the tokens that it trained"
 
     def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
-        """Download the weights of an open model; of Amazon Nova, write which package holds it."""
+        """Download the weights of an open model; of Amazon Nova, write which package holds it.
+
+        Args:
+            submission: The run.
+            archive: Has no effect: the files of the model are fetched.
+            checkpoints: Has no effect: a provider keeps none.
+        """
         job = self.jobs.find(submission.latest.name) or {}
         if job.get("TrainingJobStatus") != "Completed":
             return []
@@ -268,4 +281,3 @@ def _sequence_length(run: ManagedRun, model: HubModel, source: str) -> str | Non
         f"Set it to {longest} or less",
     )
     raise JobError(source, [problem])
-

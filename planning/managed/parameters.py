@@ -119,7 +119,9 @@ def _misfits(key: str, value: Any, limits: Mapping[str, Any], title: str) -> Ite
             allowed = "a whole number"
         elif (low is not None and value < low) or (high is not None and value > high):
             bounds = (
-                f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+                f"{low:g} or more"
+                if high is None
+                else f"{low:g} to {high:g}"
                 if low is not None
                 else f"{high:g} or less"
             )

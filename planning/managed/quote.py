@@ -13,11 +13,12 @@ from planning.managed.run import ManagedRun, read_managed_run
 from training.config import Job, Pipeline
 from training.errors import JobError, TemperError
 
+_NOTHING = Range(0.0, 0.0)
 _VOCABULARY = 128_000
 """Size of the vocabulary that is assumed of a model whose tokenizer is not published."""
 _FEWER, _MORE = 4 / 6, 4 / 3
-"""Bounds of the tokens of a text, relative to one per four characters. Bedrock's user guide counts six
-characters to a token; text in other alphabets needs more tokens."""
+"""Bounds of the tokens of a text, relative to one per four characters. Bedrock's user guide
+counts six characters to a token; other alphabets need more tokens."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ManagedQuote:
     title: str
     model: str = ""
     technique: str = ""
-    tokens: Range = Range(0.0, 0.0)
+    tokens: Range = _NOTHING
     cost_usd: Range | None = None
     price: str = ""
     left: tuple[str, ...] = ()
@@ -74,9 +75,7 @@ def managed_quotes(job: Job | Pipeline) -> Iterator[ManagedQuote]:
 
 def _mentions(provider: Provider, job: Job | Pipeline) -> bool:
     sources = [run.model.source for run in (job.stages if isinstance(job, Pipeline) else (job,))]
-    return any(
-        provider.find(source) is not None or is_managed_name(source) for source in sources
-    )
+    return any(provider.find(source) is not None or is_managed_name(source) for source in sources)
 
 
 def quote_for(job: Job | Pipeline, provider: Provider) -> ManagedQuote:
@@ -115,7 +114,7 @@ def price_run(run: ManagedRun, tokens: Range) -> ManagedQuote:
     cost = None if usd is None else Range(tokens.low / 1000 * usd, tokens.high / 1000 * usd)
     price = run.model.price_source if usd is not None else "its price per token is not known"
     if run.kind in ("grpo", "distill_text"):
-        # Billed by the hour, or with the teacher's answers, which nobody has counted yet.
+        # Billed by the hour, or with the teacher's answers, whose number is not known before.
         cost = None
         price = (
             "reinforcement fine-tuning is billed by the hour, and its price is not known"

@@ -61,9 +61,8 @@ def _notes(plan: Plan) -> Iterator[Text]:
             yield Text(f"{quote.provider}: chosen by the provider: {chosen}", style="dim")
         for reason in quote.refused[:_MOST_REASONS]:
             yield Text(f"{quote.provider}: {reason}")
-        if more := len(quote.refused) - _MOST_REASONS:
-            if more > 0:
-                yield Text(f"{quote.provider}: and {more} more; temper train lists them all")
+        if (more := len(quote.refused) - _MOST_REASONS) and more > 0:
+            yield Text(f"{quote.provider}: and {more} more; temper train lists them all")
 
 
 def _usd(usd: Range) -> str:

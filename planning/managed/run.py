@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +101,9 @@ def read_managed_run(
         raise JobError(source or job.name, problems)
     values, unfit = parameter_values(train, method, specification, facts.title)
     problems += unfit
-    problems += _ignored(facts, train, kind, method, values.used)
+    # Without its specification, it is unknown which parameters a recipe has.
+    known = values.used if specification is not None else (*values.used, *method.keys)
+    problems += _ignored(facts, train, kind, known)
     if teacher is not None:
         problems += _teacher_problems(facts, teacher)
     if problems:
@@ -182,7 +184,7 @@ def _cannot(
             "adapter" if adapter == "none" else "adapter.kind",
             f"{'a job without an adapter ' if adapter == 'none' else ''}{what}, and "
             f"{facts.title} trains a LoRA adapter",
-            None if adapter == "none" else adapter,
+            "none" if adapter == "none" else adapter,
             fix,
         )
 
@@ -206,11 +208,16 @@ def _other_provider(name: str, job: Job, kind: str) -> str:
     return f"Use --target {' or '.join(targets)}" if targets else "No other target trains it"
 
 
-def _ignored(
-    facts: Provider, job: Job, kind: str, method: ManagedMethod, used: set[str]
-) -> Iterator[Problem]:
-    """Yield each key that the provider would ignore."""
-    allowed = {*facts.handled, *_OF_METHOD.get(kind, ()), *method.keys, *used}
+def _ignored(facts: Provider, job: Job, kind: str, keys: Iterable[str]) -> Iterator[Problem]:
+    """Yield each key that the provider would ignore.
+
+    Args:
+        facts: The provider.
+        job: The run.
+        kind: Kind of its method.
+        keys: Keys that have a parameter.
+    """
+    allowed = {*facts.handled, *_OF_METHOD.get(kind, ()), *keys}
     for key in changed_keys(job):
         if not any(key.path == name or key.path.startswith(f"{name}.") for name in allowed):
             yield Problem(

@@ -35,7 +35,7 @@ def _train(
     target: Annotated[
         str,
         typer.Option(
-            help="local, sagemaker, hyperpod, slurm, eks, jumpstart, recipes, "
+            help="local, sagemaker, hyperpod, slurm, eks, jumpstart, "
             "sagemaker-serverless or bedrock-customization."
         ),
     ] = "local",
@@ -58,18 +58,10 @@ def _train(
 
         train_job(job, overrides(set_), runs=runs, fresh=fresh)
         return 0
-    from launch.commands import submit_job
+    from launch.commands import SubmitOptions, submit_job
 
-    submit_job(
-        job,
-        overrides(set_),
-        target=target,
-        env=env,
-        image=image,
-        fresh=fresh,
-        accept_eula=accept_eula,
-        runs=runs,
-    )
+    options = SubmitOptions(target, env, image, fresh, accept_eula)
+    submit_job(job, overrides(set_), options, runs)
     return 0
 
 

@@ -247,7 +247,7 @@ class Resources(ConfigSection):
     """Size of the volume in GiB, for instance types without local disks; what the plan needs when
     left out."""
     grader: str | None = None
-    """ARN of what scores answers in reinforcement fine-tuning by a provider: on Bedrock the Lambda
-    function that `temper pack-grader` builds, on SageMaker an evaluator of its hub."""
+    """ARN of what scores answers in reinforcement fine-tuning by a provider: on Bedrock a Lambda
+    function, on SageMaker an evaluator of its hub."""
     partition: str | None = None
     """Slurm partition; the cluster's default when left out."""
