@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from planning.managed_quote import ManagedQuote
+from planning.ranges import Range as Range
 from training.config import Job, Pipeline
 
-if TYPE_CHECKING:
-    from planning.managed.quote import ManagedQuote
-
 AnyJob = TypeVar("AnyJob", Job, Pipeline)
-
-
-class Range(NamedTuple):
-    """Range of a figure that cannot be predicted exactly."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from stacks.policies import (
     image_approver,
     image_build,
     image_builds,
+    managed_customization,
     model_approver,
     model_deployer,
     monitoring,
@@ -132,6 +133,15 @@ class SecurityStack(TemperStack):
                 arn("bedrock", "model-customization-job/*"),
             ],
         )
+        self._customization: ServiceRole | None = None
+        if self.environment_settings.training.managed_customization:
+            self._customization = ServiceRole(
+                self,
+                "BedrockCustomization",
+                service="bedrock.amazonaws.com",
+                description="Lets Bedrock read records, write results and call graders",
+                source_arns=[arn("bedrock", "model-customization-job/*")],
+            )
         self._monitoring = ServiceRole(
             self,
             "Monitoring",
@@ -202,6 +212,7 @@ class SecurityStack(TemperStack):
         self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
         self.import_role = self._import.role
+        self.customization_role = self._customization.role if self._customization else None
         self.monitoring_role = self._monitoring.role
         self.engineer_role = self._engineer.role
         self.approver_role = self._approver.role if self._approver else None
@@ -249,11 +260,12 @@ class SecurityStack(TemperStack):
         jobs = [*self.job_roles, self.engineer_role]
         serving = [self.serving_role, self.deployer_role]
         servers = [role for role in serving if role is not None]
+        customizers = [role for role in (self.customization_role,) if role is not None]
         data = self._key(
             "data",
             KeyUsers(
                 writers=[*jobs, *servers],
-                readers=[self.build_role],
+                readers=[self.build_role, *customizers],
                 delegated_services=["fsx", "rds", "secretsmanager", "sagemaker"],
                 linked_roles=[LUSTRE_LINK] if self.environment_settings.hyperpod.enabled else [],
             ),
@@ -262,7 +274,10 @@ class SecurityStack(TemperStack):
             "models",
             KeyUsers(
                 # A preparation has no access to models.
-                writers=[role for role in jobs if role is not self.processing_role],
+                writers=[
+                    *(role for role in jobs if role is not self.processing_role),
+                    *customizers,
+                ],
                 readers=[
                     self.import_role,
                     *([self._model_approver.role] if self._model_approver else []),
@@ -350,6 +365,7 @@ class SecurityStack(TemperStack):
         self._attach_approvals()
         self._attach_serving()
         self._import.attach_policy(*bedrock_import.statements(context))
+        self._attach_customization()
         self._monitoring.attach_policy(*monitoring.statements(context))
         self._engineer.attach_policy(
             "Work",
@@ -403,6 +419,17 @@ class SecurityStack(TemperStack):
         fences = model_deployer.guardrail_statements(context, settings)
         self._deployer.attach_policy("Fences", *fences)
 
+    def _attach_customization(self) -> None:
+        """Let Bedrock customize models, and engineers and their jobs use the providers."""
+        if not self._customization:
+            return
+        context = self.context
+        self._customization.attach_policy(*managed_customization.role_statements(context))
+        self._engineer.attach_policy(
+            "Customization",
+            *managed_customization.engineer_statements(context, role=self._customization.role),
+        )
+
     def _attach_approvals(self) -> None:
         if self._approver:
             approvals = image_approver.statements(self.names, self.environment_settings.images)
@@ -427,6 +454,11 @@ class SecurityStack(TemperStack):
             **({"roles/processing": self.processing_role.role_arn} if self.processing_role else {}),
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
+            **(
+                {"roles/bedrock-customization": self.customization_role.role_arn}
+                if self.customization_role
+                else {}
+            ),
             "roles/engineer": self.engineer_role.role_arn,
             "roles/on-call": self._on_call.role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,

@@ -23,13 +23,13 @@ from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.managed.data_files import convert_data
 from launch.managed.managed_model import write_managed_model
-from launch.managed.preparation import ManagedJob, quote_of, upload_data
 from launch.managed.requests import ROLE, bedrock_request, managed_output_uri
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing, is_run_name, merge_attempts
 from launch.status import State, Status
 from launch.submission import Attempt, Submission, TargetName, read_submission
 from launch.targets.base import Quote
+from launch.targets.managed_job import ManagedJob, quote_of, upload_data
 from planning.managed.run import read_managed_run
 from training.errors import JobError, Problem
 
@@ -99,7 +99,14 @@ class BedrockCustomizationTarget:
         problems = []
         if self.platform.get(ROLE) is None:
             name = self.account.environment.name
-            problems.append(Problem("--env", f"has no {ROLE}", name, "Deploy it again"))
+            problems.append(
+                Problem(
+                    "--env",
+                    f"has no {ROLE}",
+                    name,
+                    "Set training.managed_customization in its file, and deploy it",
+                )
+            )
         if job.run.kind == "grpo" and not job.run.job.resources.grader:
             problems.append(
                 Problem(

@@ -23,7 +23,6 @@ from launch.managed.hub import (
     sequence_lengths,
 )
 from launch.managed.managed_model import write_managed_model
-from launch.managed.preparation import ManagedJob, quote_of, upload_data
 from launch.managed.requests import (
     PACKAGE_GROUP,
     RecipeChoice,
@@ -35,6 +34,7 @@ from launch.remote_runs import RemoteRun
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
+from launch.targets.managed_job import ManagedJob, quote_of, upload_data
 from launch.targets.sagemaker import SageMakerTarget
 from planning.managed.run import ManagedRun, read_managed_run
 from training.errors import JobError, Problem
@@ -105,7 +105,7 @@ class ServerlessTarget(SageMakerTarget):
                     "--env",
                     "has no model package group, into which SageMaker puts the model",
                     self.account.environment.name,
-                    "Set training.model_registry in the environment's file, and deploy it",
+                    "Deploy the environment again",
                 )
             )
         if run.kind == "grpo" and not run.job.resources.grader:

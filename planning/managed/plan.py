@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from catalog.managed_training import BEDROCK, JUMPSTART, providers
 from planning.document import Plan, Range
-from planning.managed.quote import ManagedQuote, managed_quotes
+from planning.managed.quote import managed_quotes
+from planning.managed_quote import ManagedQuote
 from training.config import Job, Pipeline
 
 _Run = TypeVar("_Run", bound=Job)

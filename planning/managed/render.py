@@ -10,7 +10,7 @@ from rich.text import Text
 
 from planning.disk import format_count
 from planning.document import Plan, Range
-from planning.managed.quote import ManagedQuote
+from planning.managed_quote import ManagedQuote
 
 _MOST_REASONS = 3
 

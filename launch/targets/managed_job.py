@@ -14,8 +14,9 @@ from launch.job_inputs import InputArtifact
 from launch.managed.data_files import ManagedData
 from launch.managed.requests import DataAddresses
 from launch.targets.base import Quote
-from planning.managed.quote import ManagedQuote, price_run, tokens_of_text
+from planning.managed.quote import price_run, tokens_of_text
 from planning.managed.run import ManagedRun
+from planning.managed_quote import ManagedQuote
 from training.errors import JobError, Problem
 
 
