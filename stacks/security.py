@@ -283,7 +283,8 @@ class SecurityStack(TemperStack):
                     *([self._model_approver.role] if self._model_approver else []),
                     *servers,
                 ],
-                delegated_services=["ecr", "sagemaker"],
+                # Bedrock encrypts a custom model with the key that the engineer grants it.
+                delegated_services=["ecr", "sagemaker", *["bedrock"] * bool(customizers)],
                 reader_accounts=self.environment_settings.training.registry_readers,
             ),
         )
@@ -375,9 +376,11 @@ class SecurityStack(TemperStack):
             *([processing.remove_unfinished(context)] if self._processing else []),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
-        self._engineer.attach_policy(
-            "Serving", *engineer.serving_statements(context, import_role=self.import_role)
-        )
+        serving = engineer.serving_statements(context, import_role=self.import_role)
+        if self.customization_role:
+            role = self.customization_role
+            serving += managed_customization.engineer_statements(context, role=role)
+        self._engineer.attach_policy("Serving", *serving)
         if environment.images.build:
             self._engineer.attach_policy("Builds", *image_builds.statements(self.names))
         if environment.hyperpod.enabled:
@@ -420,15 +423,11 @@ class SecurityStack(TemperStack):
         self._deployer.attach_policy("Fences", *fences)
 
     def _attach_customization(self) -> None:
-        """Let Bedrock customize models, and engineers and their jobs use the providers."""
+        """Let Bedrock read the records of customizations, and write what it makes of them."""
         if not self._customization:
             return
         context = self.context
         self._customization.attach_policy(*managed_customization.role_statements(context))
-        self._engineer.attach_policy(
-            "Customization",
-            *managed_customization.engineer_statements(context, role=self._customization.role),
-        )
 
     def _attach_approvals(self) -> None:
         if self._approver:

@@ -3,7 +3,7 @@
 from stacks.nag.suppression import Suppression
 
 _ROLE = r"security/BedrockCustomization/Policy/Resource"
-_ENGINEER = r"security/Engineer/Customization/Resource"
+_ENGINEER = r"security/Engineer/Serving/Resource"
 _ARN = r"arn:<AWS::Partition>:"
 _ACCOUNT = r"[a-z0-9-]*:(\d+|<AWS::AccountId>):"
 
@@ -32,7 +32,7 @@ CUSTOMIZATION = (
     Suppression(
         rf"IAM5\[Resource::{_ARN}s3:::[a-z0-9-]+-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(uploads|models)/\*\]",
         _ROLE,
-        "Object keys are not known in advance; the resource is a folder of a bucket of the platform.",
+        "Object keys are not known in advance; the resource is one folder of a bucket.",
     ),
     Suppression(
         rf"IAM5\[Resource::{_ARN}s3:::jumpstart-\*-[^/\]]+(/\*)?\]",
