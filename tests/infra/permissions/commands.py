@@ -91,7 +91,10 @@ _BEDROCK = "arn:aws:bedrock:us-east-1:111122223333:"
 _CUSTOMIZATION = _BEDROCK + "model-customization-job/amazon.nova-micro-v1.0/abcdefghijkl"
 _NOVA = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
 _HUB_MODEL = "arn:aws:sagemaker:us-east-1:aws:hub-content/SageMakerPublicHub/Model/qwen3/1.0.0"
-_GRANT = {"kms:ViaService": "bedrock.us-east-1.amazonaws.com"}
+_GRANT = {
+    "kms:ViaService": "bedrock.us-east-1.amazonaws.com",
+    "kms:CallerAccount": "111122223333",
+}
 # The same commands with a target of managed customization.
 _CUSTOMIZE: tuple[Call, ...] = (
     ("bedrock:CreateModelCustomizationJob", _NOVA, {}),
