@@ -14,7 +14,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare plan plan-serving prices check-job schema test test-slow bench check format lock clean
+.PHONY: help train prepare plan advise plan-serving prices check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -66,6 +66,9 @@ prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
 	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
 
+advise: $(VENV)/.train  ## advise between prompts, retrieval and training: make advise JOB=… or MODEL=… DATA=… [OUT=job.yaml] [ARGS="--budget 50 --changing-facts"]
+	@$(TEMPER) advise $(if $(filter command% environment,$(origin JOB)),$(JOB)) $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(SET),--set '$(SET)') $(if $(OUT),--out $(OUT)) $(ARGS)
+
 plan-serving: $(VENV)/.launch  ## estimate instances, latency and cost of serving: make plan-serving MODEL=… [ARGS="--requests-per-second 5 --import-units 2"]
 	@$(TEMPER) plan-serving $(MODEL) $(ARGS)
 
@@ -78,7 +81,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: deploy-model swap undeploy deployments record-golden serve chat register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: pipeline deploy-model swap undeploy deployments record-golden serve chat watch register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
 
 review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge pairs of answers: make review PAIRS=pairs.jsonl [OUT=labels.jsonl] [PORT=8300] [ARGS="--overlap 0.2"]
 	@$(if $(PAIRS),$(TEMPER) review $(PAIRS) $(if $(OUT),--out $(OUT)) $(if $(PORT),--port $(PORT)) $(ARGS),echo 'make review needs PAIRS=…' >&2; exit 2)
@@ -86,8 +89,11 @@ review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
-search: $(VENV)/.train $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [SET="search.trials=30"] [FRESH=1]
-	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh),echo 'make search needs JOB=…' >&2; exit 2)
+search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1]
+	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh),echo 'make search needs JOB=…' >&2; exit 2)
+
+pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev] [FRESH=1] [ARGS=--ignore-cooldown]
+	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
@@ -100,6 +106,9 @@ compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=
 
 serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp  ## serve a model by OpenAI's protocol: make serve MODEL=… [ADAPTERS="a=folder b=folder"] [PORT=8000] [ENGINE=auto|transformers|llama.cpp|vllm] [ARGS="--max-running 32"]
 	@$(if $(MODEL),$(TEMPER) serve $(MODEL) $(foreach adapter,$(ADAPTERS),--adapter $(adapter)) $(if $(PORT),--port $(PORT)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS),echo 'make serve needs MODEL=…' >&2; exit 2)
+
+watch: $(VENV)/.train $(VENV)/.launch $(VENV)/.prepare  ## compare a deployed model's calls with its training set: make watch LOG=requests MODEL=… [ADAPTER=…] [WINDOW=1d] | DEPLOYMENT=name ENV=dev [ARGS="--judge judge.yaml"]
+	@$(if $(or $(LOG),$(DEPLOYMENT)),$(TEMPER) watch $(or $(LOG),$(DEPLOYMENT)) $(if $(MODEL),--model $(MODEL)) $(if $(ENV),--env $(ENV)) $(if $(ADAPTER),--adapter $(ADAPTER)) $(if $(WINDOW),--window $(WINDOW)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make watch needs LOG=… or DEPLOYMENT=…' >&2; exit 2)
 
 chat: $(VENV)/.train $(VENV)/.llama-cpp  ## chat with a model in the terminal, or with two: make chat MODEL=… [AGAINST=…] [ARGS="--system 'Answer briefly.' --seed 1"]
 	@$(if $(MODEL),$(TEMPER) chat $(MODEL) $(if $(AGAINST),--against $(AGAINST)) $(ARGS),echo 'make chat needs MODEL=…' >&2; exit 2)
@@ -200,20 +209,20 @@ rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an 
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)
 
 # --- container images ---------------------------------------------------------------------------
-# KIND is gpu, neuron, prepare, serve or serve-gpu. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
+# KIND is gpu, neuron, prepare, serve, serve-gpu or serve-neuron. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
 
 KIND ?= gpu
 
 .PHONY: image publish-image approve-image image-test lock-images
 
-image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu [BASE_IMAGE=…]
+image:  ## build a container image: make image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" bash containers/build.sh
 
-publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=dev [VERSION=…] [LOCAL=1]
+publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron ENV=dev [VERSION=…] [LOCAL=1]
 	@$(TEMPER) publish-image $(KIND) --env $(ENV) $(if $(VERSION),--version $(VERSION)) $(if $(LOCAL),--local)
 
-approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu ENV=prod [DIGEST=sha256:…]
+approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron|prepare|serve|serve-gpu|serve-neuron ENV=prod [DIGEST=sha256:…]
 	@$(TEMPER) approve-image $(KIND) $(DIGEST) --env $(ENV)
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)

@@ -1,20 +1,14 @@
-"""Metrics of calls: tokens, cost, latency, errors, in CloudWatch's embedded metric format.
-
-https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-"""
+"""Metrics of calls: tokens, cost, latency, errors, in CloudWatch's embedded metric format."""
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from account.emf import MAX_DIMENSIONS, emf_line
 from client.chat import TokenUsage
-
-_MAX_DIMENSIONS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +70,20 @@ class EmfMetrics:
     ):
         self._namespace, self._stream = namespace, stream
         self._dimensions = dict(dimensions or {})
-        if len(self._dimensions) >= _MAX_DIMENSIONS or not all(self._dimensions.values()):
-            raise ValueError(f"at most {_MAX_DIMENSIONS - 1} dimensions, each with a value")
+        if len(self._dimensions) >= MAX_DIMENSIONS or not all(self._dimensions.values()):
+            raise ValueError(f"at most {MAX_DIMENSIONS - 1} dimensions, each with a value")
 
     def __call__(self, record: CallRecord) -> None:
         """Write the metrics of a call."""
-        metrics = _metrics(record)
-        line = {
-            "_aws": {
-                "Timestamp": int(time.time() * 1000),
-                "CloudWatchMetrics": [
-                    {
-                        "Namespace": self._namespace,
-                        "Dimensions": [[*self._dimensions, "Endpoint"]],
-                        "Metrics": [{"Name": n, "Unit": unit} for n, (_, unit) in metrics.items()],
-                    }
-                ],
-            },
-            **self._dimensions,
-            "Endpoint": record.endpoint,
-            **{name: value for name, (value, _) in metrics.items()},
-        }
-        if record.error is not None:
-            line["Error"] = record.error
+        line = emf_line(
+            self._namespace,
+            {**self._dimensions, "Endpoint": record.endpoint},
+            _metrics(record),
+            properties={} if record.error is None else {"Error": record.error},
+        )
         stream = self._stream or sys.stdout
         # One write, so that lines of threads do not mix.
-        stream.write(json.dumps(line) + "\n")
+        stream.write(line + "\n")
         stream.flush()
 
 

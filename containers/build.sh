@@ -2,7 +2,7 @@
 # Build a container image. Both `make image` and the platform's CodeBuild project run this script.
 #
 # Environment variables:
-#   KIND        gpu, neuron, prepare, serve or serve-gpu
+#   KIND        gpu, neuron, prepare, serve, serve-gpu or serve-neuron
 #   IMAGE       name of the image; temper-KIND:VERSION-COMMIT by default
 #   BASE_IMAGE  base image; the one in the Dockerfile by default
 #   BUILD_ARGS  additional --build-arg values, such as CUDA_ARCH=8.6
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 kind=${KIND:-gpu}
 dockerfile=containers/$kind/Dockerfile
-[ -f "$dockerfile" ] || { echo "no such KIND: $kind (gpu, neuron, prepare, serve or serve-gpu)" >&2; exit 2; }
+[ -f "$dockerfile" ] || { echo "no such KIND: $kind (gpu, neuron, prepare, serve, serve-gpu or serve-neuron)" >&2; exit 2; }
 engine=${ENGINE:-$(bash containers/engine.sh)}
 version=${VERSION:-$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' training/__init__.py)}
 commit=${COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployment.polling import Polling
+from deployment.polling import Polling, current_polling
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession
 from launch.aws.tags import tag_value
@@ -27,7 +27,7 @@ class DeploymentAccount:
     session: AwsSession
     platform: PlatformParameters
     caller: str
-    polling: Polling = field(default_factory=Polling)
+    polling: Polling = field(default_factory=current_polling)
 
     @property
     def environment(self) -> LaunchEnvironment:

@@ -19,6 +19,7 @@ from deployment.targets.base import (
     AnsweringTarget,
     DeploymentRequest,
     DeploymentTarget,
+    RememberingTarget,
     connect_target,
 )
 from launch.confirm import confirm
@@ -90,7 +91,8 @@ def swap_model(options: DeployOptions) -> int:
     account = connect_account(options.env)
     name = options.values.get("name")
     existing = _existing(account, str(name)) if name else None
-    spec = read_spec(options.file, options.values, _known_values(existing))
+    known = _known_values(account, existing)
+    spec = read_spec(options.file, options.values, known)
     existing = existing or _existing(account, spec.name)
     spec = spec.model_copy(update={"to": existing.to})
     target = connect_target(spec.to, account)
@@ -99,6 +101,8 @@ def swap_model(options: DeployOptions) -> int:
     if problems := [*target.problems(request), *_golden_problems(spec, target)]:
         raise JobError(f"{request.model.id} is not deployed", problems)
     say(f"{spec.name} ({existing.to}) serves {existing.model or 'a version without tags'}")
+    if kept := _kept_words(spec, known):
+        say(f"  as before: {kept}")
     _show(request, target)
     if existing.state != "deploying":
         confirm(f"Serve {request.model.id} as {spec.name} in {options.env}?")
@@ -259,17 +263,41 @@ def _ask(kind: str, question: Callable[[], _Answer]) -> _Answer | None:
         return None
 
 
-def _known_values(existing: Deployment | None) -> dict[str, Any]:
-    """Return what a swap keeps of the deployment that runs."""
+def _known_values(account: DeploymentAccount, existing: Deployment | None) -> dict[str, Any]:
+    """Return what a swap keeps of the deployment that runs.
+
+    Args:
+        account: Account of the deployment.
+        existing: The deployment.
+    """
     if existing is None:
         return {}
     (instance, count), *_ = [*existing.instances.items(), (None, None)]
+    target = connect_target(existing.to, account)
+    kept = target.kept(existing.name) if isinstance(target, RememberingTarget) else {}
     return {
         "to": existing.to,
         "instance": instance,
         "copies": count or None,
         "end": existing.end_values,
+        **kept,
     }
+
+
+def _kept_words(spec: DeploymentSpec, known: Mapping[str, Any]) -> str:
+    """Return the keys that a swap keeps, apart from those that its quote shows."""
+    words = []
+    if spec.settings and spec.settings == known.get("settings"):
+        words += [f"{key}={value}" for key, value in spec.settings.items()]
+    if spec.scaling is not None and "scaling" in known:
+        words.append(f"{spec.scaling.min} to {spec.scaling.max} copies")
+    if spec.capture is not None and "capture" in known:
+        words.append(f"{spec.capture:.0%} of the calls captured")
+    if spec.form is not None and spec.form == known.get("form"):
+        words.append(spec.form)
+    if not spec.chat and "chat" in known:
+        words.append("texts only")
+    return ", ".join(words)
 
 
 def _golden(spec: DeploymentSpec, target: DeploymentTarget) -> GoldenCheck | None:

@@ -245,7 +245,7 @@ def record_golden(prompts: Path, out: Path, url: str, model: str | None = None) 
     rows = []
     for prompt in read_golden(prompts):
         asked = GoldenPrompt(prompt.request, None, prompt.line)
-        answer = ask_prompt(asked, lambda body: _post(url, body, model))
+        answer = ask_prompt(asked, lambda body: ask_server(url, body, model))
         row = {**prompt.request, "tokens": answer.tokens, "log_probs": answer.log_probs}
         rows.append(json.dumps(row, ensure_ascii=False))
     out.write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -253,7 +253,17 @@ def record_golden(prompts: Path, out: Path, url: str, model: str | None = None) 
     return 0
 
 
-def _post(url: str, body: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+def ask_server(url: str, body: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    """Return the response of a server to a request of OpenAI's protocol.
+
+    Args:
+        url: Address of the server, such as http://127.0.0.1:8000/v1.
+        body: Body with `prompt` or `messages`.
+        model: Name of the model in the request; the server's own if None.
+
+    Raises:
+        DeployModelError: It refuses the request, or does not answer.
+    """
     route = "/chat/completions" if "messages" in body else "/completions"
     content = {**body, **({"model": model} if model else {})}
     request = urllib.request.Request(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -56,3 +58,21 @@ class Polling:
             self.sleep(pause)
             pause = min(2 * pause, self.longest_s)
         return state
+
+
+_POLLING: ContextVar[Polling | None] = ContextVar("_POLLING", default=None)
+
+
+def current_polling() -> Polling:
+    """Return how states are awaited: by this machine's clock, unless a rehearsal has its own."""
+    return _POLLING.get() or Polling()
+
+
+@contextmanager
+def polling_by(polling: Polling) -> Iterator[None]:
+    """Await states in another way while the block runs."""
+    token = _POLLING.set(polling)
+    try:
+        yield
+    finally:
+        _POLLING.reset(token)

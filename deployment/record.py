@@ -72,8 +72,16 @@ def deployment_tags(spec: DeploymentSpec, model: str, version: str, owner: str) 
         tag.MODEL: model,
         tag.VERSION: version,
         tag.OWNER: tag_value(owner),
+        **({tag.FORM: spec.form} if spec.form else {}),
+        **({} if spec.chat else {tag.CHAT: "false"}),
         **end_tags(spec.end),
     }
+
+
+def kept_by_tags(tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keys of a specification that only the tags of a version's resources show."""
+    form = {"form": tags[tag.FORM]} if tag.FORM in tags else {}
+    return {**form, **({"chat": False} if tags.get(tag.CHAT) == "false" else {})}
 
 
 def end_tags(end: End) -> dict[str, str]:

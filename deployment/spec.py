@@ -226,13 +226,13 @@ def read_spec(
     Args:
         file: YAML file, or None.
         options: Values by key; sections are dictionaries, and None is not given.
-        defaults: Values of keys that neither has.
+        defaults: Values of keys that the file does not have.
 
     Raises:
         JobError: It cannot be read, or has problems; names all of them.
     """
     source = "temper deploy-model" if file is None else str(file)
-    values = _merged(_merged(_merged({}, defaults), _read_file(file)), options)
+    values = _merged({**_merged({}, defaults), **_read_file(file)}, options)
     if "name" not in values and isinstance(values.get("model"), str):
         values["name"] = default_name(values["model"])
     try:

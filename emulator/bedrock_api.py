@@ -15,10 +15,10 @@ from emulator.bedrock_batch import BatchApi
 from emulator.bedrock_custom_models import CustomModelApi, DeploymentApi
 from emulator.bedrock_customization import CustomizationApi
 from emulator.bedrock_imports import ImportApi
-from emulator.bedrock_runtime import BedrockRuntime
+from emulator.bedrock_runtime import BedrockRuntime, StartProcess
 from emulator.bedrock_throughput import ThroughputApi
 from emulator.clock import Clock
-from emulator.managed_training import Train, train_here
+from emulator.model_process import ModelProcess
 from emulator.request_validation import Client
 
 
@@ -31,7 +31,7 @@ class BedrockEmulator:
         clock: Source of time.
         home: Folder for the files of models.
         timings: Durations of the operations.
-        train: Trains the records of a customization; on this machine by default.
+        start: Starts the process of a model.
 
     Attributes:
         services: The services, for a server.
@@ -46,16 +46,16 @@ class BedrockEmulator:
         clock: Clock,
         home: Path,
         timings: BedrockTimings | None = None,
-        train: Train = train_here,
+        start: StartProcess = ModelProcess,
     ):
         account = BedrockAccount(region, client, clock, home, timings or BedrockTimings())
         self._account = account
         self.imports, self.custom_models = ImportApi(account), CustomModelApi(account)
-        self.customizations = CustomizationApi(account, self.custom_models, train)
+        self.customizations = CustomizationApi(account, self.custom_models)
         self.deployments = DeploymentApi(account, self.custom_models)
         self.throughputs = ThroughputApi(account, self.custom_models)
         self._models = BedrockRuntime(
-            account, self.imports, self.custom_models, self.deployments, self.throughputs
+            account, self.imports, self.custom_models, self.deployments, self.throughputs, start
         )
         self.batches = BatchApi(account, self._models)
         self.control, self.runtime = self._control(), self._runtime()
@@ -74,6 +74,10 @@ class BedrockEmulator:
     def add_foundation_model(self, name: str, folder: Path) -> None:
         """Let the weights of a folder answer for a foundation model."""
         self._account.foundation_models[name] = folder
+
+    def settle(self) -> None:
+        """Wait for what takes this machine's time: starts of the processes of models."""
+        self._models.settle()
 
     def close(self) -> None:
         """End all processes."""

@@ -17,7 +17,7 @@ from catalog.managed_training import ManagedMethod, ManagedModel, providers
 from emulator.bedrock_account import BedrockAccount, BedrockResources, reject_conflict
 from emulator.bedrock_custom_models import CustomModelApi
 from emulator.managed_records import invalid_records
-from emulator.managed_training import CustomizationWork, Train, TrainingFailed
+from emulator.managed_training import CustomizationWork, Train, TrainingFailed, train_here
 from emulator.request_validation import check_keys, check_network, check_role, reject
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
@@ -40,11 +40,14 @@ class CustomizationApi:
     Args:
         account: The account.
         custom_models: Its custom models, to which the jobs add theirs.
-        train: Trains the records of a job.
+
+    Attributes:
+        train: Trains the records of a job; on this machine by default.
     """
 
-    def __init__(self, account: BedrockAccount, custom_models: CustomModelApi, train: Train):
-        self._account, self._models, self._train = account, custom_models, train
+    def __init__(self, account: BedrockAccount, custom_models: CustomModelApi):
+        self._account, self._models = account, custom_models
+        self.train: Train = train_here
         self.jobs = BedrockResources(account, "jobArn", "jobName")
 
     def create(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +212,7 @@ class CustomizationApi:
                 learning_rate=float(parameters.get("learningRate", 1e-5)),
             )
             try:
-                trained = self._train(work)
+                trained = self.train(work)
             except TrainingFailed as error:
                 return f"Training failed: {error}"
             folder = self._models.folder(description)

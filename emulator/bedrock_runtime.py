@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/invoke-imported-model.html
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from emulator.bedrock_throughput import ThroughputApi
 from emulator.model_process import ModelProcess
 from emulator.request_validation import RequestRejected, reject
 
+StartProcess = Callable[[Path, Path], ModelProcess]
 _NOT_READY = "Model is not ready for inference. Wait and try your request again. Refer to the docs."
 
 
@@ -55,6 +56,7 @@ class BedrockRuntime:
         custom_models: Its custom models.
         deployments: Their on-demand deployments.
         throughputs: Its provisioned throughput.
+        start: Starts the process of a model.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class BedrockRuntime:
         custom_models: CustomModelApi,
         deployments: DeploymentApi,
         throughputs: ThroughputApi,
+        start: StartProcess = ModelProcess,
     ):
-        self._account, self._imports, self._custom = account, imports, custom_models
+        self._account, self._start = account, start
+        self._imports, self._custom = imports, custom_models
         self._deployments, self._throughputs = deployments, throughputs
         self._copies: dict[Path, _Copy] = {}
         self._lock = threading.Lock()
@@ -111,6 +115,13 @@ class BedrockRuntime:
             return self.converse({**body, "modelId": model})
         parsed = InvokeBody.from_document(dict(body))
         return parsed.document(self._post(self._process(model), parsed.path, parsed.request))
+
+    def settle(self) -> None:
+        """Wait until each process that was started answers or has ended."""
+        with self._lock:
+            copies = list(self._copies.values())
+        for copy in copies:
+            copy.process.settle()
 
     def close(self) -> None:
         """End all processes."""
@@ -191,7 +202,7 @@ class BedrockRuntime:
         return copy.process
 
     def _load(self, folder: Path, seconds: float) -> _Copy:
-        process = ModelProcess(folder, self._account.home / "logs" / f"{folder.name}.log")
+        process = self._start(folder, self._account.home / "logs" / f"{folder.name}.log")
         return _Copy(process, self._account.clock.now() + seconds)
 
     def _evict(self, folder: Path, used: float) -> None:

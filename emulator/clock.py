@@ -58,12 +58,20 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Advance the clock, and run what falls due on the way, in the order of its times."""
+        end = self._now + seconds
+        while callback := self._next(end):
+            callback()  # without the lock: it may wait for a thread that calls this clock
         with self._lock:
-            end = self._now + seconds
-            while self._due and self._due[0][0] <= end:
-                self._now, _, callback = heapq.heappop(self._due)
-                callback()
-            self._now = end
+            self._now = max(self._now, end)
+
+    def _next(self, end: float) -> Callback | None:
+        """Return the next callback that falls due until a time, and advance to its time."""
+        with self._lock:
+            if not self._due or self._due[0][0] > end:
+                return None
+            due, _, callback = heapq.heappop(self._due)
+            self._now = max(self._now, due)
+            return callback
 
 
 class SystemClock:

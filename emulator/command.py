@@ -8,13 +8,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from emulator.environment import emulated_environment
-from emulator.hosting_scenario import DeploymentScenario
+from deployment.spec import TARGET_KINDS
+from emulator.deployments.command_runner import Main
+from emulator.deployments.scenario import DeploymentScenario
+from emulator.environment import EmulatedEnvironment, emulated_environment
 from emulator.instance import ContainerRuntime, NamespaceRuntime, OciRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.scenario import Scenario, ScenarioResult
+from launch.aws.import_check import check_import
 from launch.local_container import container_engine
 from training.config import load_job
+from training.export.transformers_4 import FORMAT as TRANSFORMERS_4
 
 LIMITS = """\
 A rehearsal does not prove: that the account has the quota and the capacity; that IAM allows these
@@ -30,7 +34,7 @@ def rehearse_job(
     env: str = "dev",
     image: str = "",
     keep: bool = False,
-    deploy: bool = False,
+    deploy: Main | None = None,
 ) -> None:
     """Deploy the platform to an emulated account and run a job through it.
 
@@ -40,7 +44,8 @@ def rehearse_job(
         env: A file of `environments/`.
         image: Run this container image instead of this checkout.
         keep: Keep logs and folders.
-        deploy: Also deploy the trained model to an endpoint, swap it, and remove it.
+        deploy: Runs a command line; the trained model is deployed to every target, swapped, rolled
+            back and removed with it. Nothing is deployed if it is None.
 
     Raises:
         TemperError: The job is invalid, or a step of the rehearsal failed.
@@ -57,16 +62,42 @@ def rehearse_job(
             for kind in ("gpu", "neuron"):
                 environment.promote_image(kind)
             result = Scenario(environment, job, overrides, say).run()
-            if deploy:
-                folder = environment.runs / result.run
-                served = DeploymentScenario(environment, folder, say).run()
-                result.seconds |= served.seconds
+            if deploy is not None:
+                rehearse_deployments(environment, environment.runs / result.run, deploy)
     finally:
         if keep:
             say(f"everything is in {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
     _report(result)
+
+
+def rehearse_deployments(environment: EmulatedEnvironment, run: Path, main: Main) -> None:
+    """Deploy the model of a run to every target, swap it, roll it back and remove it.
+
+    Args:
+        environment: Emulated environment.
+        run: Folder of the run.
+        main: Runs a command line.
+
+    Raises:
+        LaunchError: A step had another result than it must have.
+    """
+    kinds = [kind for kind in TARGET_KINDS if kind != "hyperpod"]
+    if problem := _export(environment, run):
+        say(f"bedrock-import is left out: {problem}")
+        kinds.remove("bedrock-import")
+    DeploymentScenario(environment, [run] * 3, main, say, kinds).run()
+
+
+def _export(environment: EmulatedEnvironment, run: Path) -> str:
+    """Export a run's model as Bedrock imports it, and return why it does not; empty if it does."""
+    done = environment.run_temper("export", str(run), "--format", TRANSFORMERS_4)
+    if done.returncode:
+        return done.stderr or done.stdout
+    region = environment.environment.region
+    findings = check_import(run / "export" / TRANSFORMERS_4, region)
+    return "; ".join(finding.message for finding in findings if finding.refused)
 
 
 def say(line: str) -> None:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emulator.bedrock_account import BedrockTimings
 from emulator.bedrock_api import BedrockEmulator
-from emulator.clock import SystemClock
-from emulator.hosting.context import HostingTimings
+from emulator.bedrock_runtime import StartProcess
+from emulator.clock import FakeClock
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.log_sink import LOG_GROUP
+from emulator.model_process import ModelProcess
 from emulator.moto_account import (
     ACCOUNT,
     DEPLOY,
@@ -30,9 +32,12 @@ from emulator.moto_account import (
     moto_server,
 )
 from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
+from launch.aws.session import new_session
 from launch.environment import LaunchEnvironment, read_environment
 
 _STACKS = ("training", "images")
+_ADVANCE_S = 5.0
+_IN_MEMORY_S = 30 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,17 @@ class EmulatedEnvironment:
 
     Attributes:
         environment: Environment of the deployed platform.
-        service: Emulated training service; records its calls and injects events.
+        service: Emulated SageMaker; records its calls and injects events.
+        bedrock: Emulated Bedrock.
+        clock: Clock of deployments, which a rehearsal advances.
         variables: Environment variables that point a program to the emulated account only.
         work: Folder of all files of the rehearsal.
     """
 
     environment: LaunchEnvironment
     service: SageMakerEmulator
+    bedrock: BedrockEmulator
+    clock: FakeClock
     variables: dict[str, str]
     work: Path
 
@@ -55,6 +64,24 @@ class EmulatedEnvironment:
     def runs(self) -> Path:
         """Folder of the run folders."""
         return self.work / "runs"
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the account, as a program of the user has it."""
+        name = f"AWS_ENDPOINT_URL_{service.replace('-', '_').upper()}"
+        url = self.variables.get(name, self.variables["AWS_ENDPOINT_URL"])
+        session = new_session(
+            self.environment.region, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+        return session.client(service, endpoint_url=url)
+
+    def advance(self, seconds: float) -> None:
+        """Advance the clock of deployments, and let processes start and answer meanwhile."""
+        end = self.clock.now() + seconds
+        while (left := end - self.clock.now()) > 0:
+            self.service.hosting.settle()
+            self.bedrock.settle()
+            self.clock.advance(min(_ADVANCE_S, left))
+        self.service.hosting.settle()
 
     def run_temper(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `temper …` in the environment, with every question confirmed."""
@@ -117,7 +144,6 @@ def emulated_environment(
     runtime: ContainerRuntime,
     timings: ServiceTimings,
     environments: Path | None = None,
-    hosting_speed: float = 20.0,
 ) -> Iterator[EmulatedEnvironment]:
     """Deploy an environment of the platform to an emulated account, and start the service.
 
@@ -127,7 +153,6 @@ def emulated_environment(
         runtime: Runs the containers.
         timings: Delays and periods of the emulated service.
         environments: Folder of the environment's file; the repository's by default.
-        hosting_speed: How much faster than this machine's clock the hosting's waits pass.
     """
     environment = read_environment(name, environments or ROOT / "environments")
     with moto_server(work / "moto.log") as port:
@@ -137,27 +162,50 @@ def emulated_environment(
         stacks = [f"{environment.prefix}-{stack}" for stack in _STACKS]
         app = app_options(work, name, environments)
         cdk("deploy", [*DEPLOY, *stacks, *app], variables, work)
-        endpoint = f"http://localhost:{port}"
-        disks = work / "disks"
-        clock = SystemClock(hosting_speed)
-        service = SageMakerEmulator(
-            endpoint,
-            environment.region,
-            disks,
-            runtime,
-            timings,
-            clock,
-            HostingTimings(ping_s=0.5),
-        )
-        bedrock = BedrockEmulator(environment.region, service.client, clock, work / "bedrock")
-        with EmulatorServer(service, bedrock.services) as server:
-            client_variables = {
-                **credentials(port, environment.region),
-                **server.variables(),
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            }
-            try:
-                yield EmulatedEnvironment(environment, service, client_variables, work)
-            finally:
-                bedrock.close()
+        with emulated_services(environment, work, port, runtime, timings) as emulated:
+            yield emulated
+
+
+@contextmanager
+def emulated_services(
+    environment: LaunchEnvironment,
+    work: Path,
+    port: int,
+    runtime: ContainerRuntime,
+    timings: ServiceTimings,
+    start_model: StartProcess = ModelProcess,
+) -> Iterator[EmulatedEnvironment]:
+    """Start the emulated SageMaker and Bedrock of an account.
+
+    Args:
+        environment: Environment of the platform.
+        work: Folder for all files.
+        port: Port of the moto server.
+        runtime: Runs the containers.
+        timings: Delays and periods of the emulated training service.
+        start_model: Starts the process of a model in Bedrock.
+    """
+    endpoint = f"http://localhost:{port}"
+    clock = FakeClock()
+    service = SageMakerEmulator(
+        endpoint, environment.region, work / "disks", runtime, timings, clock
+    )
+    bedrock = BedrockEmulator(
+        environment.region,
+        service.client,
+        clock,
+        work / "bedrock",
+        BedrockTimings(idle_s=_IN_MEMORY_S),  # another start would show nothing more
+        start_model,
+    )
+    with EmulatorServer(service, bedrock.services) as server:
+        client_variables = {
+            **credentials(port, environment.region),
+            **server.variables(),
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        try:
+            yield EmulatedEnvironment(environment, service, bedrock, clock, client_variables, work)
+        finally:
+            bedrock.close()

@@ -64,6 +64,10 @@ class ModelProcess:
         """True if the process has ended."""
         return self._process.poll() is not None
 
+    def settle(self) -> None:
+        """Wait until the model answers, or the process has ended."""
+        self._up.wait(_TIMEOUT_S)
+
     def wait(self) -> None:
         """Wait until the model answers.
 

@@ -33,6 +33,7 @@ from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
 from emulator.serverless_job import EmulatedServerlessJob, check_serverless_request
+from emulator.tuning_api import TuningApi
 
 
 @dataclass
@@ -64,6 +65,7 @@ class SageMakerEmulator:
         account: Endpoint of the emulated account.
         faults: Faults to inject.
         processing: Processing jobs.
+        tuning: Tuning jobs.
         hosting: Models and endpoints.
         hub: Public hub, which is empty at first.
         train: Trains the records of serverless customization; on this machine by default.
@@ -93,6 +95,8 @@ class SageMakerEmulator:
         self.hub = EmulatedHub(region, self.client)
         prefix = f"arn:aws:sagemaker:{region}:{ACCOUNT}:processing-job/"
         self.processing = ProcessingApi(self._create_processing_job, prefix)
+        tuning_arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:hyper-parameter-tuning-job/"
+        self.tuning = TuningApi(self._create, self.job, tuning_arn)
         context = HostingContext(
             self.client,
             region,
@@ -135,6 +139,10 @@ class SageMakerEmulator:
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
             "DescribeHubContent": self.hub.describe,
+            "CreateHyperParameterTuningJob": self.tuning.create,
+            "DescribeHyperParameterTuningJob": self.tuning.describe,
+            "StopHyperParameterTuningJob": self.tuning.stop,
+            "ListTrainingJobsForHyperParameterTuningJob": self.tuning.list_training_jobs,
             "CreateProcessingJob": lambda r: self.processing.create(
                 r, self.client, self.faults.quotas
             ),
@@ -159,6 +167,7 @@ class SageMakerEmulator:
 
     def close(self) -> None:
         """Stop every running job and reset the service."""
+        self.tuning.close()
         for job in self._jobs.values():
             job.trigger("stop")
         for job in self._jobs.values():
@@ -280,7 +289,12 @@ class SageMakerEmulator:
 
     def _list_quotas(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the response of Service Quotas, with the quotas of the injected faults."""
-        usages = ("training job usage", "spot training job usage", f"{USAGE} usage")
+        training = ("training job usage", "spot training job usage", f"{USAGE} usage")
+        hosting = ("endpoint usage", "transform job usage")
+        groups = (
+            (self.faults.quotas, training),
+            (self.hosting.context.faults.quotas, hosting),
+        )
         return {
             "Quotas": [
                 {
@@ -289,7 +303,8 @@ class SageMakerEmulator:
                     "QuotaCode": f"L-{crc32(f'{instance_type} {usage}'.encode()):08X}",
                     "Value": float(count),
                 }
-                for instance_type, count in self.faults.quotas.items()
+                for quotas, usages in groups
+                for instance_type, count in quotas.items()
                 for usage in usages
             ]
         }

@@ -1,7 +1,7 @@
-"""Suites of a job: `python -m evaluation check|run …`, started by training.
+"""Suites of a job: `python -m evaluation check|run|challenger …`, started by training and jobs.
 
 `check` reads suites and the items of their tasks, before training; `run` evaluates the model of a
-finished run.
+finished run; `challenger` evaluates the model of a pipeline and decides its gates.
 """
 
 from __future__ import annotations
@@ -53,11 +53,33 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("--paired", action="store_true")
     checking.add_argument("suites", type=Path, nargs="+")
     commands.add_parser("run").add_argument("folder", type=Path)
+    challenging = commands.add_parser("challenger")
+    challenging.add_argument("model", type=Path)
+    challenging.add_argument("suite", type=Path)
+    for name in ("--out", "--against", "--gates"):
+        challenging.add_argument(name, type=Path, required=name == "--out")
     return parser
+
+
+def challenge(options: argparse.Namespace) -> int:
+    """Evaluate a challenger and return an exit code."""
+    from evaluation.challenger import ChallengerOptions, evaluate_challenger
+
+    try:
+        return evaluate_challenger(
+            ChallengerOptions(
+                options.model, options.suite, options.out, options.against, options.gates
+            )
+        )
+    except TemperError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
 
 
 if __name__ == "__main__":
     options = _parser().parse_args()
     if options.command == "check":
         sys.exit(check(options.suites, paired=options.paired))
+    if options.command == "challenger":
+        sys.exit(challenge(options))
     run_process(options.folder, main)

@@ -77,7 +77,8 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
             message says that this is unknown.
     """
     source = str(request.job)
-    job = _with_registered_models(load_job(request.job, request.overrides), request)
+    job = load_job(request.job, request.overrides)
+    job = resolve_registered_models(job, request.job, request.target, request.environment)
     _require_target_of_models(job, request, source)
     if isinstance(target, ResolvesModels):
         job = target.resolve_models(job, source)
@@ -86,7 +87,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
     job = with_recorded_bases(job)
     managed = request.target in MANAGED
     plan = managed_plan(job, ()) if managed else plan_or_refuse(job, source)
-    prepared = PreparedJob(_apply_plan(job, plan), plan, source)
+    prepared = PreparedJob(apply_plan(job, plan), plan, source)
     submission, status = _find_unfinished(request, prepared.job, target)
     if submission is not None and status.state in ("training", "stopping"):
         print_line(f"{submission.run} is {status.state} already: {submission.latest.name}")
@@ -104,7 +105,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         submission = submission.with_new_attempt(target.job_prefix)
         resumed = "from its first step" if managed else "from its last checkpoint"
         print_line(f"resuming {submission.run} {resumed} (--fresh starts over)")
-    return _send(submission, prepared, target)
+    return send(submission, prepared, target)
 
 
 def _require_target_of_models(job: Job | Pipeline, request: SubmitRequest, source: str) -> None:
@@ -131,8 +132,16 @@ def _require_target_of_models(job: Job | Pipeline, request: SubmitRequest, sourc
         raise JobError(source, problems)
 
 
-def _with_registered_models(job: Job | Pipeline, request: SubmitRequest) -> Job | Pipeline:
+def resolve_registered_models(
+    job: Job | Pipeline, job_file: Path, target: TargetName, environment: str
+) -> Job | Pipeline:
     """Return the job with the versions of the model registry that it names replaced by addresses.
+
+    Args:
+        job: The job.
+        job_file: Its file.
+        target: Target that is to execute it.
+        environment: Environment of the platform, whose registry it names.
 
     Raises:
         ModelError: The run is one of this machine, which downloads none.
@@ -140,14 +149,14 @@ def _with_registered_models(job: Job | Pipeline, request: SubmitRequest) -> Job 
     """
     if not any(in_registry(location.value) for location in locations(job)):
         return job
-    if request.target == "local":
-        require_inputs(job, request.job.parent, here=True)
+    if target == "local":
+        require_inputs(job, job_file.parent, here=True)
     # Imported here: boto3 takes a noticeable time, and few jobs name a version.
     from launch.aws.model_registry import with_registered_models
     from launch.aws.session import AwsSession
     from launch.environment import read_environment
 
-    account = AwsSession(read_environment(request.environment))
+    account = AwsSession(read_environment(environment))
     return with_registered_models(job, account.client("sagemaker"))
 
 
@@ -178,7 +187,7 @@ def plan_or_refuse(job: Job | Pipeline, source: str) -> Plan:
     return plan
 
 
-def _apply_plan(job: Job | Pipeline, plan: Plan) -> Job | Pipeline:
+def apply_plan(job: Job | Pipeline, plan: Plan) -> Job | Pipeline:
     """Return the job with the plan's choices (batch size, sharding, …) written into it."""
     if isinstance(job, Pipeline):
         return plan.apply(job)
@@ -223,29 +232,53 @@ def _find_unfinished(
 
 
 def _create(request: SubmitRequest, job: Job | Pipeline, job_prefix: str) -> Submission:
-    """Create the run folder and choose the job's name, before anything is sent.
-
-    Args:
-        request: The request of the user.
-        job: The job with the choices of its plan.
-        job_prefix: First part of the job's name on the target.
+    """Create the run folder of a request and choose the job's name, before anything is sent.
 
     Raises:
         LaunchError: The folder cannot be written.
     """
     run = f"{job.name}/{new_run_id()}"
+    folder = request.runs / run
+    if folder.exists():
+        raise LaunchError(f"{folder} cannot be written: it exists")
+    return create_submission(
+        folder, run, job, target=request.target, environment=request.environment, prefix=job_prefix
+    )
+
+
+def create_submission(
+    folder: Path,
+    run: str,
+    job: Job | Pipeline,
+    *,
+    target: TargetName,
+    environment: str,
+    prefix: str,
+) -> Submission:
+    """Create a run folder and choose the job's name, before anything is sent.
+
+    Args:
+        folder: Run folder on this machine.
+        run: `<name>/<run id>`.
+        job: The job with the choices of its plan.
+        target: Target that is to execute it.
+        environment: Environment of the platform; empty for targets that need none.
+        prefix: First part of the job's name on the target.
+
+    Raises:
+        LaunchError: The folder cannot be written.
+    """
     submission = Submission(
-        folder=request.runs / run,
+        folder=folder,
         run=run,
-        target=request.target,
-        environment=request.environment,
+        target=target,
+        environment=environment,
         creator=current_user(),
         created=now(),
-        attempts=(Attempt(attempt_name(run, 1, job_prefix), requested_at=now()),),
+        attempts=(Attempt(attempt_name(run, 1, prefix), requested_at=now()),),
     )
-    folder = submission.folder
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "job.yaml", resolved_yaml(job))
         submission.write()
     except OSError as error:
@@ -253,11 +286,16 @@ def _create(request: SubmitRequest, job: Job | Pipeline, job_prefix: str) -> Sub
     return submission
 
 
-def _send(submission: Submission, prepared: PreparedJob, target: Target) -> Submission:
+def send(submission: Submission, prepared: PreparedJob, target: Target) -> Submission:
     """Send a run to its target, and undo the local changes if it was certainly not accepted.
 
     If the target cannot be asked whether it has the job, the record stays: the job may exist, and
     the name in the record is the only way to find it again.
+
+    Args:
+        submission: The run, whose latest attempt is to be sent.
+        prepared: Its job.
+        target: Its target.
 
     Raises:
         TemperError: The target rejected the run, or could not be reached.

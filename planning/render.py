@@ -116,7 +116,7 @@ def _suite(suite: dict[str, Any]) -> str:
     hours = Range(*(suite["seconds"][bound] / 3600 for bound in ("low", "high")))
     return (
         f"{suite['items']:,} items on {models}: {format_count(suite['forward_tokens'])} tokens "
-        f"read{answers if suite['new_tokens'] else ''}, {_duration(hours)}"
+        f"read{answers if suite['new_tokens'] else ''}, {duration_range(hours)}"
     )
 
 
@@ -145,10 +145,10 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     length = f"{plan.steps:,} steps, {format_count(plan.tokens)} tokens"
     if plan.suite and not plan.stages:
         yield "suite", _suite(plan.suite)
-    yield "time", f"{_duration(plan.hours)}  ({length}, start-up included)"
+    yield "time", f"{duration_range(plan.hours)}  ({length}, start-up included)"
     if plan.price:
         ways = {"on_demand": "on demand", "spot": "as spot"}
-        costs = [f"{_money(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
+        costs = [f"{money_range(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
         yield "cost", f"{', '.join(costs)}  ({plan.price})"
     elif "ml." in plan.machine:
         yield "cost", "the price of this instance is unknown; run temper prices"
@@ -165,7 +165,7 @@ def _value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _duration(hours: Range) -> str:
+def duration_range(hours: Range) -> str:
     """Return a range of time in hours, minutes or seconds."""
     size, unit = (1.0, "h") if hours.high >= 2 else (60.0, "min")
     if unit == "min" and hours.high * 60 < 2:
@@ -174,6 +174,7 @@ def _duration(hours: Range) -> str:
     return f"{hours.low * size:.{digits}f} to {hours.high * size:.{digits}f} {unit}"
 
 
-def _money(usd: Range) -> str:
+def money_range(usd: Range) -> str:
+    """Return a range of money in US dollars."""
     digits = 2 if usd.high < 10 else 0
     return f"{usd.low:.{digits}f} to {usd.high:.{digits}f} USD"

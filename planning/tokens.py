@@ -26,7 +26,7 @@ def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, 
     """
     path = tokenizer_file(job.model)
     if path is not None and texts:
-        measured = _measure(path, texts)
+        measured = characters_per_token(path, texts)
         if measured:
             return measured, ""
     guess = _SMALL if vocab < _SMALL_VOCABULARY else _USUAL
@@ -37,8 +37,13 @@ def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, 
     return guess, (f"the model has no tokenizer: {guess:g} characters per token are assumed")
 
 
-def _measure(path: Path, texts: Sequence[str]) -> float:
-    """Return the characters per token of a sample; 0 if the tokenizer cannot be loaded."""
+def characters_per_token(path: Path, texts: Sequence[str]) -> float:
+    """Return the characters per token of a sample; 0 if the tokenizer cannot be loaded.
+
+    Args:
+        path: A `tokenizer.json`.
+        texts: The sample.
+    """
     # Imported here: it takes longer than the rest of a plan.
     from tokenizers import Tokenizer
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from launch.confirm import confirm
+from launch.errors import InvalidOptionError
+from search.best import best_trial, passes
+from search.budget import SearchBudget
 from search.job_file import SearchJob, load_search_job
 from search.mlflow_parent import MlflowParent
+from search.quote import SearchQuote, quote_search, target_lines
 from search.report import write_report
-from search.run import BASELINE, Search, values_text
-from search.seed_runs import train_seeds
+from search.run import BASELINE, Search, trial_line, values_text
+from search.seed_runs import SeedRuns
 from search.seeds import SeedResult
-from search.storage import search_folder
+from search.storage import hold_exclusively, search_folder
+from search.targets import POLL_S, make_runner, trial_target
+from search.trial_runner import TrialRunner
 from training.config import Job, Pipeline
 from training.config.input_paths import require_inputs
 from training.errors import RunError
 from training.run_folder import point_latest, resolved_yaml, write_whole
+
+if TYPE_CHECKING:
+    from search.remote_trial import TrialTarget
+    from search.tuning_service.run import TuningSearch
 
 
 @dataclass(frozen=True)
@@ -56,45 +66,125 @@ class SearchFiles:
         return self.folder / "report.html"
 
 
-def run_search(job_file: Path, overrides: str = "", *, home: Path, fresh: bool = False) -> None:
-    """Search the hyperparameters of a job on this machine, or resume one.
+def run_search(
+    job_file: Path,
+    overrides: str = "",
+    *,
+    home: Path,
+    fresh: bool = False,
+    target: str = "local",
+    env: str = "dev",
+) -> None:
+    """Search the hyperparameters of a job, or resume a search.
 
     Args:
         job_file: Job file with a section `search:`.
         overrides: `key=value` pairs.
         home: Folder of all searches.
         fresh: Discard what an earlier start has found.
+        target: Where the trials run.
+        env: Environment of the platform, for targets that need one.
 
     Raises:
+        InvalidOptionError: The algorithm or the target needs another one.
         RunError: No trial succeeded, or none passes the gates.
         TemperError: The job is invalid, or the search was stopped.
     """
+    place = trial_target(target, env)
     search = load_search_job(job_file, overrides)
-    require_inputs(search.job, job_file.parent, here=True)
-    files = SearchFiles(search_folder(search, home))
+    if search.settings.uses_service and target != "sagemaker":
+        raise InvalidOptionError(
+            f"algorithm {search.settings.algorithm} is SageMaker's: add --target sagemaker"
+        )
+    for line in require_inputs(search.job, job_file.parent, here=place is None):
+        _say(line)
+    where = "" if place is None else f"{target} {'' if target == 'slurm' else env}".strip()
+    files = SearchFiles(search_folder(search, home, where))
     if fresh and files.folder.exists():
         shutil.rmtree(files.folder)
     files.folder.mkdir(parents=True, exist_ok=True)
     point_latest(files.folder)
     _say(f"search folder: {files.folder}")
-    _say(_plan_line(search))
     mlflow = MlflowParent(search, files.folder) if _tracks(search.job) else None
-    environment = mlflow.environment if mlflow is not None else None
-    loop = Search(search, files.folder, _say, environment)
+    variables = mlflow.environment if mlflow is not None else None
+    runner = make_runner(search, files.folder, place, env, variables)
+    with hold_exclusively(files.folder):
+        quote = quote_search(search, runner, SearchBudget(files.folder, search.settings.max_cost))
+        for line in (*quote.lines, *target_lines(search, runner, place)):
+            _say(line)
+        if search.settings.uses_service:
+            loop: Search | TuningSearch = _tune(search, files, place, runner, quote)
+        else:
+            if place is not None and place.name == "sagemaker":
+                confirm(quote.question)
+            loop = Search(search, files.folder, _say, runner, quote.kept_usd)
+            _run_trials(loop, files)
+        _conclude(search, files, loop, runner, mlflow)
+
+
+def _run_trials(loop: Search, files: SearchFiles) -> None:
     try:
         loop.run()
     finally:
-        write_report(files.report, search, loop.journal.study, loop.best, None)
-    best = loop.best
+        write_report(files.report, loop.search, loop.journal.study, loop.best, None)
+
+
+def _tune(
+    search: SearchJob,
+    files: SearchFiles,
+    target: TrialTarget | None,
+    runner: TrialRunner,
+    quote: SearchQuote,
+) -> TuningSearch:
+    """Create the tuning job if it does not exist, and wait for its end."""
+    # Imported here: a search on this machine needs no AWS SDK.
+    from launch.targets.sagemaker import SageMakerTarget
+    from search.tuning_service.run import TuningSearch
+
+    assert isinstance(target, SageMakerTarget), "checked before"
+    tuning = TuningSearch(search, files.folder, target, _say)
+    if not tuning.exists:
+        priced = runner.price(search.job)
+        trials = tuning.num_trials(priced, quote.kept_usd)
+        if trials < search.settings.num_trials:
+            _say(f"max_cost allows for {trials} of {search.settings.num_trials} trials")
+        confirm(quote.question)
+        tuning.create(priced, quote.kept_usd)
+    tuning.follow(POLL_S["sagemaker"])
+    best = best_trial(search.settings, tuning.journal.trials)
+    write_report(files.report, search, tuning.journal.study, best, None)
+    for trial in tuning.journal.trials:
+        _say(trial_line(trial, len(tuning.journal.trials)))
+    return tuning
+
+
+def _conclude(
+    search: SearchJob,
+    files: SearchFiles,
+    loop: Search | TuningSearch,
+    runner: TrialRunner,
+    mlflow: MlflowParent | None,
+) -> None:
+    """Train the best values with other seeds, and write and print the result.
+
+    Raises:
+        RunError: No trial succeeded, or none passes the gates.
+    """
+    best = best_trial(search.settings, loop.journal.trials)
     if best is None:
-        raise RunError(_why_none(loop))
-    seeds = _train_seeds(search, loop, best, files.folder, environment)
+        raise RunError(_why_none(search, files, loop.journal.trials))
+    seeds = _train_seeds(search, loop, best, SeedRuns(search, files.folder, runner, loop.budget))
+    loop.fetch_model(best.number)
     _write_result(files, search, loop, best, seeds)
     if mlflow is not None:
         assert best.value is not None
+        if runner.name != "local":
+            mlflow.log_children(loop.journal.trials)
         mlflow.end(best.value, seeds, [files.result, files.best_job, files.report])
     for line in result_lines(search, best, seeds):
         _say(line)
+    if loop.budget.most_usd:
+        _say(f"cost: {loop.budget.most_usd:.2f} USD")
     _say(f"done: {files.best_run}, {files.best_job}, {files.report}")
 
 
@@ -124,31 +214,29 @@ def result_lines(search: SearchJob, best: FrozenTrial, seeds: SeedResult) -> lis
 
 
 def _train_seeds(
-    search: SearchJob,
-    loop: Search,
-    best: FrozenTrial,
-    folder: Path,
-    environment: dict[str, str] | None,
+    search: SearchJob, loop: Search | TuningSearch, best: FrozenTrial, runs: SeedRuns
 ) -> SeedResult:
     """Train the best point and the job as written with further seeds."""
     assert best.value is not None
     if not search.settings.seeds:
         return SeedResult((best.value,))
     _say(f"training the best values with {search.settings.seeds} other seeds")
-    values = train_seeds(
-        search, folder / "seeds" / f"trial-{best.number:04d}", best.params, environment
-    )
+    values = runs.train(f"trial-{best.number:04d}", best.params)
     baseline = loop.journal.trials[0]
-    written = baseline.user_attrs.get("kind") == BASELINE and loop.passes(baseline)
+    written = baseline.user_attrs.get("kind") == BASELINE and passes(search.settings, baseline)
     if not written or baseline.number == best.number:
         return SeedResult((best.value, *values))
     assert baseline.value is not None
-    others = train_seeds(search, folder / "seeds" / BASELINE, baseline.params, environment)
+    others = runs.train(BASELINE, baseline.params)
     return SeedResult((best.value, *values), (baseline.value, *others))
 
 
 def _write_result(
-    files: SearchFiles, search: SearchJob, loop: Search, best: FrozenTrial, seeds: SeedResult
+    files: SearchFiles,
+    search: SearchJob,
+    loop: Search | TuningSearch,
+    best: FrozenTrial,
+    seeds: SeedResult,
 ) -> None:
     result: dict[str, Any] = {
         "trial": best.number,
@@ -158,6 +246,7 @@ def _write_result(
         "metrics": best.user_attrs["metrics"],
         "seeds": seeds.document(),
         "trials": len(loop.journal.trials),
+        "cost_usd": round(loop.budget.most_usd, 4) or None,
     }
     write_whole(files.result, json.dumps(result, indent=1) + "\n")
     write_whole(files.best_job, resolved_yaml(search.trial_job(best.params)))
@@ -166,40 +255,20 @@ def _write_result(
     write_report(files.report, search, loop.journal.study, best, seeds)
 
 
-def _why_none(loop: Search) -> str:
-    complete = [trial for trial in loop.journal.trials if trial.state == TrialState.COMPLETE]
+def _why_none(search: SearchJob, files: SearchFiles, trials: list[FrozenTrial]) -> str:
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
-        return f"no trial was completed. Logs: {loop.folder / 'trials'}"
+        last = trials[-1].user_attrs.get("message", "") if trials else ""
+        why = f", the last one because {last}" if last else ""
+        return f"no trial was completed{why}. Logs: {files.folder / 'trials'}"
     gates = ", ".join(
         f"{gate.metric}{'' if gate.min is None else f' >= {gate.min:g}'}"
         f"{'' if gate.max is None else f' <= {gate.max:g}'}"
-        for gate in loop.settings.objective.gates
+        for gate in search.settings.objective.gates
     )
     return (
         f"none of {len(complete)} complete trials passes the gates ({gates}). The metrics of each "
-        f"are in {loop.folder / 'report.html'}; widen the space or the gates"
-    )
-
-
-def _plan_line(search: SearchJob) -> str:
-    """Return how long the search takes if every trial runs to its end.
-
-    Raises:
-        RunError: The job as written does not fit this machine.
-    """
-    from planning import make_plan
-    from training.report.formatting import duration
-
-    settings = search.settings
-    plan = make_plan(search.job)
-    if not plan.fits:
-        raise RunError("\n".join(plan.refused))
-    runs = math.ceil(settings.num_trials / settings.parallel) + 2 * settings.seeds
-    low, high = (duration(3600 * runs * hours) for hours in (plan.hours.low, plan.hours.high))
-    parallel = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
-    return (
-        f"{settings.algorithm}, {settings.num_trials} trials{parallel} and "
-        f"{2 * settings.seeds} runs with other seeds: {low} to {high} if none ends early"
+        f"are in {files.report}; widen the space or the gates"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from training.config.base import ConfigSection
-from training.config.types import DurationS, PositiveInt
+from training.config.types import DurationS, MoneyUsd, PositiveInt
 
 Value = str | int | float | bool | None
 """Value of a key of the job."""
@@ -97,15 +97,34 @@ class Objective(ConfigSection):
     gates: tuple[ObjectiveGate, ...] = ()
 
 
+class WarmStart(ConfigSection):
+    """Earlier tuning jobs of SageMaker whose training jobs a search starts from."""
+
+    jobs: tuple[str, ...] = Field(min_length=1, max_length=5)
+    """Names of finished tuning jobs."""
+    kind: Literal["identical", "transfer"] = "identical"
+    """`identical`: same data, image and keys. `transfer`: something has changed since."""
+
+
 class SearchSettings(ConfigSection):
     """Settings of a search."""
 
     space: dict[str, SearchParameter]
     """Key of the job (`train.learning_rate`, `stages.align.adapter.r`) -> its values."""
     objective: Objective = Objective()
-    algorithm: Literal["tpe", "gp", "random", "grid"] = "tpe"
+    algorithm: Literal[
+        "tpe",
+        "gp",
+        "random",
+        "grid",
+        "sagemaker-bayesian",
+        "sagemaker-random",
+        "sagemaker-hyperband",
+        "sagemaker-grid",
+    ] = "tpe"
     """`tpe`: tree-structured Parzen estimator (Bergstra et al. 2011). `gp`: Gaussian process with
-    expected improvement. `random`. `grid`: every combination, in a random order."""
+    expected improvement. `random`. `grid`: every combination, in a random order.
+    `sagemaker-...`: SageMaker's tuning service chooses the values and runs the trials."""
     early_stopping: Literal["none", "median", "asha", "hyperband"] = "none"
     """Rule that ends a trial by its held-out losses so far, compared with those of finished
     trials: worse than their median; successive halving (arXiv:1810.05934); Hyperband
@@ -115,6 +134,12 @@ class SearchSettings(ConfigSection):
     """Trials that run at the same time."""
     max_time: DurationS | None = None
     """Time after which no trial starts and those in progress are stopped, such as 2h."""
+    max_cost: MoneyUsd | None = None
+    """Most that all trials and the runs with other seeds may cost together, such as 20 USD."""
+    usd_per_hour: float | None = Field(default=None, gt=0)
+    """Price of the machines of one trial for an hour; that of `resources.instance` if not set."""
+    warm_start: WarmStart | None = None
+    """Earlier tuning jobs; only with `sagemaker-...`."""
     seeds: int = Field(default=2, ge=0)
     """Further seeds with which the best trial and the job as written are trained at the end."""
     seed: int = Field(default=0, ge=0)
@@ -129,11 +154,11 @@ class SearchSettings(ConfigSection):
 
     @model_validator(mode="after")
     def _check(self) -> SearchSettings:
-        if self.algorithm == "grid":
+        if self.is_grid:
             unlisted = [key for key, parameter in self.space.items() if parameter.grid is None]
             if unlisted:
                 raise ValueError(
-                    f"algorithm grid needs choices or a step for {', '.join(unlisted)}"
+                    f"algorithm {self.algorithm} needs choices or a step for {', '.join(unlisted)}"
                 )
             if self.grid_size > _MAX_GRID:
                 raise ValueError(f"the grid has more than {_MAX_GRID:,} combinations")
@@ -152,4 +177,14 @@ class SearchSettings(ConfigSection):
     @property
     def num_trials(self) -> int:
         """Number of trials: `trials`, or those of the grid if they are fewer."""
-        return min(self.trials, self.grid_size) if self.algorithm == "grid" else self.trials
+        return min(self.trials, self.grid_size) if self.is_grid else self.trials
+
+    @property
+    def is_grid(self) -> bool:
+        """True if the trials are all combinations of the values."""
+        return self.algorithm in ("grid", "sagemaker-grid")
+
+    @property
+    def uses_service(self) -> bool:
+        """True if SageMaker's tuning service chooses the values."""
+        return self.algorithm.startswith("sagemaker-")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,66 @@ from typing import Any
 from optuna.trial import TrialState
 
 from catalog.exit_codes import STOPPED
+from search.config import SearchSettings
+from search.prices import price_job
+from search.run_metrics import last_stage, metrics_outcome, read_metrics
+from search.trial_runner import PricedJob, Trial
 from search.trials import TrialOutcome
 from training.config import Job, Pipeline
 from training.parent_death import signal_on_parent_death
-from training.run_folder import RunFolder, is_held, resolved_yaml, write_whole
+from training.run_folder import is_held, resolved_yaml, write_whole
 
 _HELD_POLL_S = 0.2
+
+
+class LocalRunner:
+    """Runner whose trials are training commands on this machine.
+
+    Args:
+        settings: Settings of the search.
+        source: Name of the job file, for messages.
+        environment: Further environment variables of the trials.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        source: str,
+        environment: Mapping[str, str] | None = None,
+    ):
+        self._settings, self._source, self._environment = settings, source, environment
+
+    def price(self, job: Job | Pipeline) -> PricedJob:
+        """Return a job with the most that one start of it can cost, if the search has a limit.
+
+        Raises:
+            JobError: It does not fit the machine, or its price is unknown.
+        """
+        if self._settings.max_cost is None:
+            return PricedJob(job)
+        return replace(price_job(job, self._settings, self._source, on_sagemaker=False), job=job)
+
+    def attach(self, folder: Path, job: PricedJob) -> Trial | None:
+        """Return None: trials on this machine end with the search."""
+        return None
+
+    def spent_usd(self, folder: Path) -> float | None:
+        """Return None: only the ledger knows the cost."""
+        return None
+
+    def start(self, folder: Path, job: PricedJob) -> Trial:
+        """Start a trial, or resume it from its last checkpoint.
+
+        Args:
+            folder: Run folder of the trial.
+            job: Its job.
+        """
+        return LocalTrial(folder, job.job, self._environment, self._settings.usd_per_hour)
+
+    def fetch_model(self, folder: Path) -> None:
+        """Do nothing: the model is here."""
 
 
 class LocalTrial:
@@ -31,12 +86,17 @@ class LocalTrial:
         folder: Run folder of the trial.
         job: The trial's job.
         environment: Further environment variables.
+        usd_per_hour: Price of the machine for an hour.
     """
 
     def __init__(
-        self, folder: Path, job: Job | Pipeline, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        job: Job | Pipeline,
+        environment: Mapping[str, str] | None = None,
+        usd_per_hour: float | None = None,
     ):
-        self.folder = folder
+        self.folder, self._usd_per_hour = folder, usd_per_hour
         folder.parent.mkdir(parents=True, exist_ok=True)
         while folder.exists() and is_held(folder):
             # A search that was killed leaves trials that still save a checkpoint.
@@ -63,9 +123,14 @@ class LocalTrial:
         return self._process.poll() is not None
 
     @property
+    def seconds(self) -> float:
+        """Time since the command was started."""
+        return time.monotonic() - self._began
+
+    @property
     def losses(self) -> dict[int, float]:
         """Held-out losses of the last stage so far, by number of the evaluation from 1."""
-        rows = _rows(_last_stage(self.folder) / "metrics.jsonl")
+        rows = _rows(last_stage(self.folder) / "metrics.jsonl")
         losses = [float(row["eval_loss"]) for row in rows if "eval_loss" in row]
         return dict(enumerate(losses, start=1))
 
@@ -89,20 +154,24 @@ class LocalTrial:
         Args:
             metric: Path of the objective.
         """
-        seconds = time.monotonic() - self._began
-        code = self._process.returncode
+        seconds, code = self.seconds, self._process.returncode
         if self.stopped_early and code in (STOPPED, 0):
             return TrialOutcome(TrialState.PRUNED, seconds=seconds)
         if code == STOPPED or code < 0:
             return None
         if code:
             return TrialOutcome(TrialState.FAIL, message=self._message(), seconds=seconds)
-        metrics = read_metrics(self.folder)
-        if metric not in metrics:
-            known = ", ".join(sorted(metrics)) or "nothing"
-            message = f"the objective {metric} was not measured; the trial measured {known}"
-            return TrialOutcome(TrialState.FAIL, message=message, seconds=seconds)
-        return TrialOutcome(TrialState.COMPLETE, metrics[metric], metrics, seconds=seconds)
+        return metrics_outcome(read_metrics(self.folder), metric, seconds)
+
+    def cost_usd(self, before: float) -> float | None:
+        """Return the cost of all starts in US dollars; None if the machine has no price.
+
+        Args:
+            before: Cost of the starts before the last one.
+        """
+        if self._usd_per_hour is None:
+            return None
+        return before + self.seconds / 3600 * self._usd_per_hour
 
     def _message(self) -> str:
         try:
@@ -110,34 +179,6 @@ class LocalTrial:
         except (OSError, ValueError, KeyError):
             lines = self.folder.with_suffix(".log").read_text(errors="replace").splitlines()
             return lines[-1] if lines else "no message"
-
-
-def read_metrics(folder: Path) -> dict[str, float]:
-    """Return the numbers that a finished run measured at its end, by dotted path."""
-    path = _last_stage(folder) / "evaluation.json"
-    if not path.exists():
-        return {}
-    return dict(_numbers(json.loads(path.read_text()).get("after", {})))
-
-
-def _numbers(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((f"{prefix}{key}", float(value)))
-    return found
-
-
-def _last_stage(folder: Path) -> Path:
-    job = RunFolder(folder)
-    if not (folder / "job.yaml").exists():
-        return folder
-    stages = getattr(job.job, "stages", None)
-    if stages is None:
-        return folder
-    return folder / "stages" / f"{len(stages):02d}-{stages[-1].name}"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

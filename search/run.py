@@ -10,14 +10,16 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.best import best_trial
+from search.budget import SearchBudget
 from search.clock import SearchClock
 from search.config import Value
 from search.job_file import SearchJob
-from search.local_trial import LocalTrial
 from search.stop_signals import StopSignals
 from search.suggestions import should_stop, suggest
+from search.trial_runner import PricedJob, Trial, TrialRunner
 from search.trials import TrialJournal, TrialOutcome
-from training.errors import JobError, RunError
+from training.errors import JobError, RunError, TemperError
 
 _POLL_S = 0.5
 _MAX_FIRST_FAILURES = 3
@@ -34,7 +36,12 @@ class Search:
         search: The search.
         folder: Its folder, which exists.
         say: Prints a line.
-        environment: Further environment variables of the trials.
+        runner: Place where the trials run.
+        kept_usd: Part of `max_cost` that is kept for the runs with other seeds.
+
+    Attributes:
+        journal: Its trials.
+        budget: Their costs.
     """
 
     def __init__(
@@ -42,12 +49,17 @@ class Search:
         search: SearchJob,
         folder: Path,
         say: Say,
-        environment: Mapping[str, str] | None = None,
+        runner: TrialRunner,
+        kept_usd: float = 0.0,
     ):
         self.search, self.settings, self.folder, self.say = search, search.settings, folder, say
-        self._environment = environment
+        self._runner, self._kept_usd = runner, kept_usd
         self.journal = TrialJournal(folder, search.job.name, search.settings)
-        self._running: dict[int, LocalTrial] = {}
+        self.budget = SearchBudget(folder, search.settings.max_cost)
+        self._running: dict[int, Trial] = {}
+        self._limits_s: dict[int, float] = {}
+        self._over_limit: set[int] = set()
+        self._waiting = self._is_spent = False
         self._restarts: Counter[int] = Counter()
         self._signals = StopSignals()
 
@@ -70,21 +82,20 @@ class Search:
         self._signals.raise_if_received()
         if clock.is_over:
             self.say(f"max_time reached after {len(self.journal.trials)} trials")
+        if self._is_spent:
+            self.say(
+                f"max_cost reached: {self.budget.most_usd:.2f} of {self.settings.max_cost:.2f} USD "
+                f"are spent{self._kept_text()}, and a further trial could cost more than the rest"
+            )
 
     @property
     def best(self) -> FrozenTrial | None:
         """Best complete trial that passes the gates; the first of equal ones."""
-        passing = [trial for trial in self.journal.trials if self.passes(trial)]
-        sign = 1 if self.settings.objective.direction == "minimize" else -1
-        return min(passing, key=lambda trial: (sign * _value(trial), trial.number), default=None)
+        return best_trial(self.settings, self.journal.trials)
 
-    def passes(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial is complete and within the limits of all gates."""
-        metrics = trial.user_attrs.get("metrics", {})
-        gates = self.settings.objective.gates
-        return trial.state == TrialState.COMPLETE and all(
-            gate.metric in metrics and gate.allows(metrics[gate.metric]) for gate in gates
-        )
+    def fetch_model(self, number: int) -> None:
+        """Download the model of a finished trial, if it is not here."""
+        self._runner.fetch_model(self.folder / "trials" / f"{number:04d}")
 
     # --- one step of the loop -----------------------------------------------------------------
 
@@ -92,13 +103,14 @@ class Search:
         """Record what has ended, start what there is room for; return False at the end."""
         for number in [number for number, trial in self._running.items() if trial.is_over]:
             running = self._running.pop(number)
+            self._waiting = False
             if not self._finish(number, running) and self._signals.received is None:
                 self._note_restart(number)
         for number, running in self._running.items():
             self._watch(number, running)
         if self._signals.received is not None or clock.is_over:
             return False
-        while len(self._running) < self.settings.parallel:
+        while len(self._running) < self.settings.parallel and not self._waiting:
             following = self._next()
             if following is None:
                 break
@@ -136,11 +148,46 @@ class Search:
             # The search was killed between the decision and the end of the trial.
             self._record(trial, TrialOutcome(TrialState.PRUNED, _last(losses)))
             return
-        folder = self.folder / "trials" / f"{number:04d}"
-        self._running[number] = LocalTrial(folder, job, self._environment)
+        try:
+            priced = self._runner.price(job)
+        except JobError as error:
+            self._record(trial, TrialOutcome(TrialState.FAIL, message=str(error.problems[0])))
+            return
+        self._launch(number, priced)
 
-    def _watch(self, number: int, running: LocalTrial) -> None:
+    def _launch(self, number: int, job: PricedJob) -> None:
+        """Attach to a trial or start it; leave it for later if the rest of `max_cost` is less.
+
+        Raises:
+            TemperError: The target accepts no trial at all.
+        """
+        folder = self.folder / "trials" / f"{number:04d}"
+        name = trial_name(self.folder, folder)
+        running = self._runner.attach(folder, job)
+        if running is None:
+            spent = self._runner.spent_usd(folder)
+            usd = job.most_usd or 0.0
+            if not self.budget.reserve(name, usd, spent=spent, kept_usd=self._kept_usd):
+                self._waiting, self._is_spent = True, not self._running
+                return
+            try:
+                running = self._runner.start(folder, job)
+            except TemperError as error:
+                # A quota, for instance, that has room again when another trial has ended.
+                if not self._running:
+                    raise
+                self.say(f"trial {number} waits: {error}")
+                self._waiting = True
+                return
+        self._running[number] = running
+        if job.limit_s is not None and self._runner.name != "sagemaker":
+            self._limits_s[number] = job.limit_s
+
+    def _watch(self, number: int, running: Trial) -> None:
         """Record new held-out losses of a trial, and end it if they show that it is hopeless."""
+        if running.seconds > self._limits_s.get(number, float("inf")):
+            self._over_limit.add(number)
+            running.stop()
         trial = self.journal.trials[number]
         losses = running.losses
         for evaluation in sorted(losses.keys() - trial.intermediate_values.keys()):
@@ -151,11 +198,16 @@ class Search:
             if should_stop(self.settings, self.journal.trials, number, seen):
                 running.stop(early=True)
 
-    def _finish(self, number: int, running: LocalTrial) -> bool:
+    def _finish(self, number: int, running: Trial) -> bool:
         """Record a trial that has ended; return False if it was stopped and can be resumed."""
         self._watch(number, running)
         outcome = running.outcome(self.settings.objective.metric)
         trial = self.journal.trials[number]
+        name = trial_name(self.folder, self.folder / "trials" / f"{number:04d}")
+        self.budget.settle(name, running.cost_usd(self.budget.before(name)))
+        if outcome is None and number in self._over_limit:
+            message = f"took longer than {self._limits_s[number]:.0f} s, for which max_cost allows"
+            outcome = TrialOutcome(TrialState.FAIL, message=message, seconds=running.seconds)
         if outcome is None:
             return False
         if outcome.state == TrialState.PRUNED:
@@ -200,6 +252,14 @@ class Search:
             self._finish(number, trial)
         self._running.clear()
 
+    def _kept_text(self) -> str:
+        return f", {self._kept_usd:.2f} USD are kept for other seeds" if self._kept_usd else ""
+
+
+def trial_name(search_folder: Path, folder: Path) -> str:
+    """Return the name of a trial in the ledger: its folder below that of the search."""
+    return folder.relative_to(search_folder).as_posix()
+
 
 def trial_line(trial: FrozenTrial, total: int) -> str:
     """Return a finished trial as a line for the terminal."""
@@ -223,8 +283,3 @@ def _text(value: Value) -> str:
 
 def _last(losses: Mapping[int, float]) -> float:
     return losses[max(losses)]
-
-
-def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return float(trial.value)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from training.errors import TemperError
 from training.listen_address import bind, is_loopback
@@ -35,7 +37,11 @@ class ServeOptions:
         max_waiting: Most requests that wait.
         max_context: Longest prompt and answer together; None for what the model allows.
         timeout: Seconds after which a request ends in an error.
-        max_lora_rank: Highest rank of adapters that vLLM loads later; None if none are.
+        max_lora_rank: Highest rank of an adapter. vLLM needs it to load adapters later; the engine
+            of Transformers loads any rank if it is None.
+        tensor_parallel: Devices that share the model, with vLLM; None for all GPUs that divide its
+            attention heads.
+        log_requests: Folder of the log of requests and answers; None for no log.
     """
 
     model: str
@@ -51,6 +57,8 @@ class ServeOptions:
     max_context: int | None = None
     timeout: float = 600.0
     max_lora_rank: int | None = None
+    tensor_parallel: int | None = None
+    log_requests: Path | None = None
 
 
 def run_server(options: ServeOptions) -> int:
@@ -63,7 +71,7 @@ def run_server(options: ServeOptions) -> int:
     """
     adapters = check_options(options)
     listener = bind(options.host, options.port)
-    if options.engine == "vllm":
+    if options.engine == "vllm" or (options.engine == "auto" and _takes_vllm(options, adapters)):
         from serving.vllm.command_line import serve_with_vllm
 
         return serve_with_vllm(options, adapters, listener)
@@ -76,9 +84,25 @@ def run_server(options: ServeOptions) -> int:
     quiet()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     served = load_served_model(
-        options.name or options.model, options.model, adapters, options.engine
+        options.name or options.model,
+        options.model,
+        adapters,
+        options.engine,
+        options.max_lora_rank,
     )
     return serve(served.with_context(options.max_context), options, listener)
+
+
+def _takes_vllm(options: ServeOptions, adapters: Mapping[str, str]) -> bool:
+    """Return whether vLLM is usable here and serves the model; say why not if it is usable."""
+    from serving.vllm.selection import own_architectures, vllm_is_usable, why_not_vllm
+
+    if not vllm_is_usable():
+        return False
+    reasons = why_not_vllm(options, adapters, own_architectures())
+    for reason in reasons:
+        sys.stderr.write(f"vLLM is installed, and does not serve this model: {reason}\n")
+    return not reasons
 
 
 def check_options(options: ServeOptions) -> dict[str, str]:
@@ -93,6 +117,7 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         ("--max-waiting", options.max_waiting, 0),
         ("--max-context", options.max_context, 2),
         ("--max-lora-rank", options.max_lora_rank, 1),
+        ("--tensor-parallel", options.tensor_parallel, 1),
     )
     problems += [
         f"{name} {value}: at least {least}"
@@ -112,9 +137,24 @@ def check_options(options: ServeOptions) -> dict[str, str]:
             f"--host {options.host} can be reached from other machines, which needs a key: set "
             f"TEMPER_API_KEY or --api-key"
         )
+    problems += _log_problems(options)
     if problems:
         raise ServeError("\n".join(problems))
     return adapters
+
+
+def _log_problems(options: ServeOptions) -> list[str]:
+    """Return why requests cannot be logged, if they are to be."""
+    if options.log_requests is None:
+        return []
+    if options.engine == "vllm":
+        return ["--log-requests: vLLM answers by itself, and logs no answers. Use another engine"]
+    from preparation.masking import missing_packages
+
+    problems = [f"--log-requests: {missing}" for missing in [missing_packages()] if missing]
+    if options.log_requests.exists() and not options.log_requests.is_dir():
+        problems.append(f"--log-requests {options.log_requests}: it is a file, not a folder")
+    return problems
 
 
 def _adapters(options: ServeOptions) -> tuple[dict[str, str], list[str]]:

@@ -29,6 +29,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "MAX_CONTEXT": ("max_context", int),
     "TIMEOUT": ("timeout", float),
     "MAX_LORA_RANK": ("max_lora_rank", int),
+    "TENSOR_PARALLEL": ("tensor_parallel", int),
 }
 _ADAPTERS = "ADAPTERS"
 

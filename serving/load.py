@@ -15,7 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 def load_served_model(
-    name: str, source: str, adapters: Mapping[str, str], engine: str = "auto"
+    name: str,
+    source: str,
+    adapters: Mapping[str, str],
+    engine: str = "auto",
+    max_rank: int | None = None,
 ) -> ServedModel:
     """Load a model and adapters.
 
@@ -24,6 +28,7 @@ def load_served_model(
         source: Run folder, folder of a model or an adapter, GGUF file, or Hub id.
         adapters: Run folder or folder of each further adapter, by the name that requests use.
         engine: `transformers`, `llama.cpp`, or `auto`: llama.cpp for a GGUF file.
+        max_rank: Highest rank of an adapter, also of one that is loaded later; None for any.
 
     Raises:
         ModelError: One of them does not exist, cannot be read, or cannot be served.
@@ -43,4 +48,4 @@ def load_served_model(
         return load_llama_cpp_model(name, source, path, adapters)
     if is_gguf and missing is not None:
         logger.warning("The weights are dequantized, and Transformers computes them: %s", missing)
-    return load_transformers_model(name, source, adapters)
+    return load_transformers_model(name, source, adapters, max_rank)

@@ -45,6 +45,7 @@ from training.report.warnings import overfitting_warnings
 from training.run_folder import RunFolder
 from training.tracking.manifest import write_manifest
 from training.tracking.metrics_writer import MetricsWriter
+from training.tracking.progress_lines import evaluation_line
 from training.trainer.arguments import training_arguments
 from training.trainer.batch_size_finder import find_micro_batch_size
 from training.trainer.checkpoints import CheckpointManager, read_metadata
@@ -163,7 +164,7 @@ def run(folder: RunFolder) -> None:
         with metrics_writer if world.is_main_process else nullcontext():
             _train(job, trainer, evaluator, checkpoint, metadata)
         stop.defer(False)
-        evaluator.evaluate_after()
+        _print_held_out(evaluator.evaluate_after(), trainer, order.max_steps)
         saver.save(trainer, on_rounded=evaluator.evaluate_rounded)
         _finish(job, metrics_writer, folder, control)
 
@@ -253,6 +254,16 @@ def _train(
     say("Nothing in this composition is trained: it is compared with its base, and saved.")
     with trainer.trained_model.disable_adapter():
         evaluator.on_start(trainer.model, 0)
+
+
+def _print_held_out(results: dict[str, Any], trainer: Any, max_steps: int) -> None:
+    """Print the held-out metrics of the trained model, unless they are the last that were printed.
+
+    The last value in the log is the objective of a search by SageMaker's tuning service.
+    """
+    printed = trainer.evaluated_at >= max_steps and trainer.restored_step is None
+    if trainer.setup.world.is_main_process and "validation" in results and not printed:
+        say(evaluation_line(max_steps, max_steps, results["validation"]))
 
 
 def _finish(

@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -163,7 +163,13 @@ def _walk(
     path: list[str] = []
     section: type[BaseModel] | None = model
     candidates: list[type[BaseModel]] = []
+    names_entry = False
     for step in loc:
+        if names_entry:
+            # A name that the user chose, which may be that of a branch: `steps: {train: …}`.
+            path.append(str(step))
+            names_entry = False
+            continue
         branch = [candidate for candidate in candidates if _is_branch(candidate, step)]
         if branch:
             section, candidates = branch[0], []
@@ -175,6 +181,7 @@ def _walk(
         path.append(str(step))
         info = section.model_fields.get(step) if section and isinstance(step, str) else None
         candidates = list(models_in(info.annotation)) if info else candidates
+        names_entry = bool(info and candidates and get_origin(info.annotation) is dict)
     return path, section
 
 

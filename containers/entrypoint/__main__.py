@@ -1,4 +1,4 @@
-"""Command line of a container: `python -m containers.entrypoint train|prepare [JOB]|serve|health`.
+"""Command line of a container: `python -m containers.entrypoint COMMAND`.
 
 Exit codes are those of training: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped.
 """
@@ -17,6 +17,9 @@ from containers.entrypoint.prepare import PrepareOptions, prepare
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    if options.command == "evaluate":
+        command = ["-m", "evaluation", "challenger", *options.arguments]
+        os.execv(sys.executable, [sys.executable, *command])
     if options.command == "serve":
         # The server becomes the first process, which receives the signals of the service.
         os.execv(sys.executable, [sys.executable, "-m", "serving"])
@@ -60,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     prepares.add_argument("job", type=Path, nargs="?", help="the job file")
     prepares.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides")
     commands.add_parser("serve", help="serve the model in /opt/ml/model (TEMPER_SERVE_…)")
+    evaluates = commands.add_parser("evaluate", help="evaluate the model of a pipeline")
+    evaluates.add_argument("arguments", nargs=argparse.REMAINDER, help="see `evaluation`")
     health = commands.add_parser("health", help="print versions, devices, NCCL and EFA")
     health.add_argument("--devices", type=int, help="fail if there are fewer accelerators")
     return parser

@@ -54,9 +54,10 @@ class CustomModels:
             yield Problem(
                 "to",
                 f"Bedrock takes models that were trained from Amazon Nova ({', '.join(BASES)}) and "
-                f"no others; imported models have neither provisioned throughput nor deployments",
+                f"no others; an imported model has neither provisioned throughput nor a deployment "
+                f"or inference profile, so that no ARN stays when its version changes",
                 request.spec.to,
-                "Import it: --to bedrock-import",
+                "Import it: --to bedrock-import, or, to keep a name, --to endpoint or component",
             )
         if self._account.platform.get(ROLE) is None:
             name = self._account.environment.name

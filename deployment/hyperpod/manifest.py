@@ -7,6 +7,7 @@ in the definition `inferenceendpointconfigs` v1 of the operator's chart, read on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import catalog.deployment_tags as tag
@@ -24,6 +25,7 @@ KIND = f"inferenceendpointconfigs.{GROUP}"
 ANNOTATION = "temper"
 """Prefix of the annotations that hold the tags of a deployment."""
 START_TIMEOUT_S = 3600
+_GPU = "nvidia.com/gpu"
 _PORT = 8080
 _MODEL_FOLDER = "/opt/ml/model"
 _PROBE_PERIOD_S = 10
@@ -98,6 +100,35 @@ def tags_of(item: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def kept_keys(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a specification that an object shows, which a swap keeps.
+
+    Args:
+        body: `spec` of the object.
+    """
+    worker, scaling = body["worker"], body.get("autoScalingSpec")
+    variables = {one["name"]: one["value"] for one in worker.get("environmentVariables", ())}
+    devices = worker["resources"].get("limits", {}).get(_GPU)
+    values: dict[str, Any] = {
+        "instance": body.get("instanceType"),
+        "copies": body.get("replicas"),
+        "devices": int(devices) if devices else None,
+        "settings": {
+            key.removeprefix(SETTINGS): value
+            for key, value in variables.items()
+            if key.startswith(SETTINGS) and key != f"{SETTINGS}NAME"
+        },
+        "scaling": {
+            "min": scaling["minReplicaCount"],
+            "max": scaling["maxReplicaCount"],
+            "concurrent_requests": scaling["cloudWatchTrigger"]["targetValue"],
+        }
+        if scaling
+        else None,
+    }
+    return {key: value for key, value in values.items() if value}
+
+
 def _worker(account: DeploymentAccount, request: DeploymentRequest) -> dict[str, Any]:
     spec = request.spec
     assert spec.instance is not None
@@ -125,7 +156,7 @@ def _resources(instance: str, devices: int | None) -> dict[str, str]:
     """Return what a copy asks for: accelerators, or most of a node without any."""
     accelerated = described(instance)
     if accelerated is not None:
-        return {"nvidia.com/gpu": str(devices or accelerated.devices)}
+        return {_GPU: str(devices or accelerated.devices)}
     cpu = cpu_instance(instance)
     if cpu is None:
         return {"cpu": "1"}

@@ -117,6 +117,23 @@ def is_scaled(account: DeploymentAccount, resource: ScalableResource) -> bool:
     return bool(found["ScalableTargets"])
 
 
+def scaling_of(account: DeploymentAccount, resource: ScalableResource) -> dict[str, Any] | None:
+    """Return the section `scaling` of a resource, None if it is not scaled."""
+    client, key = account.client("application-autoscaling"), _key(resource)
+    with explain_aws_errors(f"reading the scaling of {resource.id}"):
+        found = client.describe_scalable_targets(
+            ServiceNamespace="sagemaker", ResourceIds=[resource.id]
+        )["ScalableTargets"]
+        policies = client.describe_scaling_policies(**key)["ScalingPolicies"] if found else []
+    if not found:
+        return None
+    scaling = {"min": found[0]["MinCapacity"], "max": found[0]["MaxCapacity"]}
+    for policy in policies:
+        if tracking := policy.get("TargetTrackingScalingPolicyConfiguration"):
+            scaling["concurrent_requests"] = tracking["TargetValue"]
+    return scaling
+
+
 def backlog_metric(endpoint: str) -> dict[str, Any]:
     """Return the metric of requests that wait at an asynchronous endpoint, per instance."""
     return {

@@ -122,6 +122,18 @@ class AnsweringTarget(Protocol):
         """
 
 
+@runtime_checkable
+class RememberingTarget(Protocol):
+    """Target whose deployments show how they were made, so that a swap keeps it."""
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """Return keys of the specification that a deployment was made with.
+
+        Args:
+            name: Name of the deployment.
+        """
+
+
 def connect_target(kind: str, account: DeploymentAccount) -> DeploymentTarget:
     """Return the target of a kind, by the function `connect` of its module.
 

@@ -166,7 +166,11 @@ class BedrockImportTarget:
         before = [one for one in models if model_of_tags(one.tags) != request.model.id]
         if not models:
             raise DeployModelError(f"{name} does not exist. Deploy it first: temper deploy-model")
-        arn = self._models.ensure(request)
+        try:
+            arn = self._models.ensure(request)
+        except DeployModelError as error:
+            serving = model_of_tags(models[-1].tags)
+            raise DeployModelError(f"{error}. {serving} serves, at {models[-1].arn}") from None
         self._models.put_in_place(arn)
         try:
             if request.verify is not None:
@@ -181,6 +185,10 @@ class BedrockImportTarget:
         for model in before[:-1]:
             self._models.delete(model.arn)
         say(f"applications call {request.model.id} by another ARN: {arn}")
+        if before:
+            say(
+                f"until the next swap, {model_of_tags(before[-1].tags)} answers at {before[-1].arn}"
+            )
         return require(self, name)
 
     def undeploy(self, name: str) -> None:

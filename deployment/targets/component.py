@@ -39,6 +39,7 @@ from deployment.sagemaker.component_requests import (
 from deployment.sagemaker.components import Components, served
 from deployment.sagemaker.endpoints import Endpoints
 from deployment.sagemaker.invoke import invoke_endpoint
+from deployment.sagemaker.kept import kept_values
 from deployment.sagemaker.requests import endpoint_request, model_request
 from deployment.sagemaker.scaling import copies_of, deregister_scaling, register_scaling
 from deployment.spec import DeploymentSpec
@@ -219,6 +220,19 @@ class ComponentTarget:
         delete_alarms(self.account, *rollback_names(self.account, name), wake_name(component))
         cancel_end(self.account, name)
 
+    def kept(self, name: str) -> dict[str, Any]:
+        """Return keys of the specification that a deployment was made with."""
+        component = self._name(name)
+        specification = (self.components.describe(component) or {}).get("Specification", {})
+        if "ModelName" not in specification:
+            return {}
+        compute = specification.get("ComputeResourceRequirements", {})
+        devices = compute.get("NumberOfAcceleratorDevicesRequired")
+        values = kept_values(
+            self.account, model=specification["ModelName"], resource=copies_of(component)
+        )
+        return values if devices is None else {**values, "devices": int(devices)}
+
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a deployment to a body of OpenAI's protocol."""
         component = self._name(name)
@@ -269,7 +283,8 @@ class ComponentTarget:
             state=state,
             model=self._model(specification),
             address=f"{endpoint}, component {name}",
-            detail=reason or (f"adapter on {on}" if on else f"{copies} copies"),
+            detail=reason
+            or (f"adapter on {on}" if on else f"{copies} {'copy' if copies == 1 else 'copies'}"),
             tags=tags,
             instances=counts,
             created=described.get("CreationTime"),

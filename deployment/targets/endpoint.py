@@ -27,6 +27,7 @@ from deployment.sagemaker.alarms import (
 from deployment.sagemaker.checks import common_problems, no_zero_problems
 from deployment.sagemaker.endpoints import Endpoints
 from deployment.sagemaker.invoke import invoke_endpoint
+from deployment.sagemaker.kept import kept_values
 from deployment.sagemaker.requests import (
     config_request,
     deployment_config,
@@ -171,6 +172,19 @@ class EndpointTarget:
         self.endpoints.remove_leftovers(name)
         delete_alarms(self.account, *rollback_names(self.account, name), wake_name(endpoint))
         cancel_end(self.account, name)
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """Return keys of the specification that a deployment was made with."""
+        endpoint = self.endpoints.describe(name) or {}
+        config = self.endpoints.calls.describe(
+            "endpoint_config", EndpointConfigName=str(endpoint.get("EndpointConfigName"))
+        )
+        variants = (config or {}).get("ProductionVariants", ())
+        models = [variant["ModelName"] for variant in variants if "ModelName" in variant]
+        if not models:
+            return {}
+        resource = variant_of(self.endpoints.name(name))
+        return kept_values(self.account, model=models[0], resource=resource, config=config)
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a deployment to a body of OpenAI's protocol."""

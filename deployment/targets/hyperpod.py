@@ -16,9 +16,22 @@ from typing import Any
 from deployment.account import DeploymentAccount
 from deployment.errors import DeployModelError, RemovedMeanwhileError, RolledBackError
 from deployment.hyperpod.checks import hyperpod_problems
-from deployment.hyperpod.manifest import KIND, START_TIMEOUT_S, inference_endpoint, tags_of
+from deployment.hyperpod.manifest import (
+    KIND,
+    START_TIMEOUT_S,
+    inference_endpoint,
+    kept_keys,
+    tags_of,
+)
 from deployment.quote import DeploymentQuote, instance_quote
-from deployment.record import Deployment, DeploymentState, end_tags, end_words, model_of_tags
+from deployment.record import (
+    Deployment,
+    DeploymentState,
+    end_tags,
+    end_words,
+    kept_by_tags,
+    model_of_tags,
+)
 from deployment.sagemaker.invoke import invoke_endpoint
 from deployment.targets.base import DeploymentRequest, require
 from launch.eks.api_server import kubectl_of
@@ -74,6 +87,11 @@ class HyperPodTarget:
         namespace = os.environ.get("EKS_NAMESPACE") or (namespaces[0] if namespaces else "default")
         return cluster.in_namespace(namespace)
 
+    @property
+    def _has_cluster(self) -> bool:
+        """True if the environment has a HyperPod cluster with EKS."""
+        return self._given is not None or self.account.platform.get("hyperpod/eks") is not None
+
     def problems(self, request: DeploymentRequest) -> Iterator[Problem]:
         """Yield everything that would make the deployment fail, before any resource is created."""
         try:
@@ -99,12 +117,14 @@ class HyperPodTarget:
 
     def find(self, name: str) -> Deployment | None:
         """Return the deployment of a name, None if there is none."""
+        if not self._has_cluster:
+            return None
         item = self.kubectl.find(KIND, name)
         return None if item is None else self._deployment(item)
 
     def list(self) -> list[Deployment]:
         """Return all deployments of the environment; none if it has no cluster with EKS."""
-        if self._given is None and self.account.platform.get("hyperpod/eks") is None:
+        if not self._has_cluster:
             return []
         text = self.kubectl.run("get", KIND, f"--selector={_SELECTOR}", "--output=json")
         return [self._deployment(item) for item in json.loads(text)["items"]]
@@ -162,6 +182,8 @@ class HyperPodTarget:
         Raises:
             DeployModelError: The operator could not remove all of it.
         """
+        if not self._has_cluster:
+            return
         self.kubectl.run("delete", KIND, name, "--ignore-not-found", "--wait=false")
 
         def ended(item: Any) -> bool:
@@ -175,6 +197,11 @@ class HyperPodTarget:
         )
         if item is not None:
             raise DeployModelError(f"{name} was not removed completely: {_reason(item)}")
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """Return keys of the specification that a deployment was made with."""
+        item = self.kubectl.find(KIND, name)
+        return {} if item is None else {**kept_by_tags(tags_of(item)), **kept_keys(item["spec"])}
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a deployment to a body of OpenAI's protocol."""

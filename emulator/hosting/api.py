@@ -18,6 +18,8 @@ from emulator.hosting.models import ModelApi
 from emulator.hosting.tagging import TagApi
 from emulator.hosting.transform import TransformApi
 
+_START_S = 300.0
+
 
 class Hosting:
     """Emulated hosting of models.
@@ -80,6 +82,14 @@ class Hosting:
         self.autoscaling.track()
         if self._watches:
             self.context.later(self.context.timings.watch_s, self._tick)
+
+    def settle(self) -> None:
+        """Wait for what takes this machine's time: starts of containers, and their answers."""
+        self.context.await_containers(_START_S)
+        self.queues.join()
+        self.invocations.shadow.join()
+        for job in list(self.transform.table):
+            job.join()
 
     def close(self) -> None:
         """End every container, and forget all resources and faults."""

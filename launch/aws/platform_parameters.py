@@ -15,6 +15,8 @@ PARAMETERS = {
     "roles/training": True,
     "roles/training-with-secrets": False,
     "roles/processing": False,
+    "roles/pipeline": False,
+    "pipelines/step-function": False,
     "keys/data": True,
     "keys/models": True,
     "buckets/data": True,

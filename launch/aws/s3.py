@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -129,13 +130,19 @@ class S3Store:
 
     def list(self, prefix: S3Uri) -> Iterator[tuple[S3Uri, int]]:
         """Yield every object below a prefix with its size in bytes."""
+        for uri, size, _ in self.list_changed(prefix):
+            yield uri, size
+
+    def list_changed(self, prefix: S3Uri) -> Iterator[tuple[S3Uri, int, datetime]]:
+        """Yield every object below a prefix with its size in bytes and the time of its change."""
         with explain_aws_errors(f"listing {prefix}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=prefix.bucket, Prefix=prefix.key
             )
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    yield S3Uri(prefix.bucket, entry["Key"]), int(entry["Size"])
+                    uri = S3Uri(prefix.bucket, entry["Key"])
+                    yield uri, int(entry["Size"]), entry["LastModified"]
 
     def size_bytes(self, prefix: S3Uri) -> int:
         """Return the total size of the objects below a prefix, in bytes."""

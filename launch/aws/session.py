@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore import exceptions as aws
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
 
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
@@ -41,6 +44,26 @@ _CONFIG = Config(
 )
 
 
+@cache
+def _loader() -> Loader:
+    """Return the reader of the services' descriptions, which keeps what it has read."""
+    return create_loader()
+
+
+def new_session(region: str, **credentials: str) -> boto3.Session:
+    """Return a session whose descriptions of services are read once in a process.
+
+    Reading those of SageMaker takes longer than most requests.
+
+    Args:
+        region: Region of the session.
+        credentials: Credentials, as boto3 takes them; those of the environment if omitted.
+    """
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _loader())
+    return boto3.Session(region_name=region, botocore_session=core, **credentials)
+
+
 class AwsSession:
     """Session with the account of an environment, using the caller's credentials.
 
@@ -58,7 +81,7 @@ class AwsSession:
         if service not in self._clients:
             with explain_aws_errors(f"connecting to {service}"):
                 if self._session is None:
-                    self._session = boto3.Session(region_name=self.environment.region)
+                    self._session = new_session(self.environment.region)
                 self._clients[service] = self._session.client(service, config=_CONFIG)
         return self._clients[service]
 

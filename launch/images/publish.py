@@ -19,7 +19,7 @@ from launch.images.registry import EcrRepository, RegistryImage
 from launch.images.source import ImageSource, read_source
 from training.console import say
 
-KINDS = ("gpu", "neuron", "prepare", "serve", "serve-gpu")
+KINDS = ("gpu", "neuron", "prepare", "serve", "serve-gpu", "serve-neuron")
 ROOT = Path(__file__).parents[2]
 SOURCE_KEY = "source/temper.zip"
 

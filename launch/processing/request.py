@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from catalog.instances import has_local_disk
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.tags import tag_value
 
@@ -41,6 +42,23 @@ class ProcessingResources:
     max_runtime_s: int
 
 
+@dataclass(frozen=True)
+class ProcessingContainer:
+    """Container of a processing job: by default that of a preparation.
+
+    Attributes:
+        image: Kind of the image.
+        role: Parameter of the role.
+        arguments: Arguments of the image's entry point; none for its default command.
+        outputs: Address in S3 of each folder in the container, by the name of the output.
+    """
+
+    image: str = IMAGE_KIND
+    role: str = "roles/processing"
+    arguments: tuple[str, ...] = ()
+    outputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
 class ProcessingInput(NamedTuple):
     """Input of a processing job.
 
@@ -61,8 +79,9 @@ def processing_request(
     *,
     creator: str,
     data_set: str,
+    container: ProcessingContainer | None = None,
 ) -> dict[str, Any]:
-    """Return the CreateProcessingJob request of a preparation.
+    """Return the CreateProcessingJob request of a preparation, or of another container.
 
     Args:
         name: Name of the processing job.
@@ -71,7 +90,20 @@ def processing_request(
         platform: Parameters of the deployment.
         creator: Name of the user, for a tag.
         data_set: Name of the data set, for a tag.
+        container: The container; that of a preparation if None.
     """
+    container = container or ProcessingContainer()
+    arguments = {"ContainerArguments": list(container.arguments)} if container.arguments else {}
+    outputs = [
+        {
+            "OutputName": name,
+            "S3Output": {"S3Uri": uri, "LocalPath": path, "S3UploadMode": "EndOfJob"},
+        }
+        for name, (uri, path) in container.outputs.items()
+    ]
+    # Local disks are encrypted by the hardware, and the service rejects a key for them.
+    has_disk = has_local_disk(resources.instance)
+    volume_key = {} if has_disk else {"VolumeKmsKeyId": platform["keys/data"]}
     volume = min(max(math.ceil(resources.volume_gib), _MIN_VOLUME_GIB), _MAX_VOLUME_GIB)
     environment = platform.environment
     tags = {
@@ -86,18 +118,18 @@ def processing_request(
     return {
         "ProcessingJobName": name,
         "ProcessingInputs": [_input(key, one) for key, one in inputs.items()],
-        # The result is written to S3 by the container; the key is what the engineer role requires.
-        "ProcessingOutputConfig": {"Outputs": [], "KmsKeyId": platform["keys/data"]},
+        # A data set is written to S3 by the container; the key is what the engineer role requires.
+        "ProcessingOutputConfig": {"Outputs": outputs, "KmsKeyId": platform["keys/data"]},
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceCount": resources.count,
                 "InstanceType": resources.instance,
                 "VolumeSizeInGB": volume,
-                "VolumeKmsKeyId": platform["keys/data"],
+                **volume_key,
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": min(resources.max_runtime_s, _MAX_RUNTIME_S)},
-        "AppSpecification": {"ImageUri": platform.image(IMAGE_KIND)},
+        "AppSpecification": {"ImageUri": platform.image(container.image), **arguments},
         "NetworkConfig": {
             "EnableInterContainerTrafficEncryption": platform.encrypts_traffic,
             "EnableNetworkIsolation": False,
@@ -106,7 +138,7 @@ def processing_request(
                 "SecurityGroupIds": platform.security_groups,
             },
         },
-        "RoleArn": platform["roles/processing"],
+        "RoleArn": platform[container.role],
         "Tags": [{"Key": key, "Value": tag_value(value)} for key, value in tags.items() if value],
     }
 

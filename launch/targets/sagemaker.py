@@ -231,6 +231,10 @@ class SageMakerTarget:
         )
         return [*model, *fetched]
 
+    def fetch_reports(self, submission: Submission) -> list[Path]:
+        """Download a run's metrics, samples and report."""
+        return fetch_run_files(self.store, submission, self.platform, checkpoints=False)
+
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the S3 prefixes of the run with their sizes in bytes."""
         prefixes = run_prefixes(submission.run, self.platform)

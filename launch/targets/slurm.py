@@ -332,6 +332,12 @@ class SlurmTarget:
         remote = self.run_folder(submission)
         return fetch_files(self.shell, remote, submission.folder, skip=skip, archive=archive)
 
+    def fetch_reports(self, submission: Submission) -> list[Path]:
+        """Download a run's files without its model and checkpoints."""
+        skip = [*_NOT_FETCHED, "checkpoints", "model", "export"]
+        remote = self.run_folder(submission)
+        return fetch_files(self.shell, remote, submission.folder, skip=skip, archive=False)
+
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the run folder on the cluster with its size in bytes."""
         folder = str(self.run_folder(submission))

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from serving.chat.check import explain_no_template
 from serving.engine.requests import AnswerPart, AnswerSettings, GenerationRequest
 from serving.engine.sampling import SamplingSettings
 from serving.errors import RequestError
@@ -46,10 +47,7 @@ class ChatModel:
     def __init__(self, served: ServedModel):
         self._format = served.formats[None]
         if self._format.rows.template is None:
-            raise ModelError(
-                f"{served.source} has no chat template, so there is no conversation that it was "
-                f"trained on. `temper serve` completes texts with it (/v1/completions)"
-            )
+            raise ModelError(explain_no_template(served.source))
         self.name = served.name
         self._served = served
         self._engine = served.build_engine(max_running=1)

@@ -52,12 +52,14 @@ def run_chat(options: ChatOptions) -> int:
     """
     _check(options)
     from serving.chat.chat_model import ChatModel, ChatSettings
+    from serving.chat.check import check_chat_models
     from serving.chat.terminal import ChatTerminal
     from serving.load import load_served_model
     from training.quiet import quiet
 
     quiet()
     sources = [options.model] if options.against is None else [options.model, options.against]
+    check_chat_models(sources)
     models = [
         ChatModel(load_served_model(name or source, source, {}))
         for source, name in zip(sources, options.names, strict=False)

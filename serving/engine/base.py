@@ -10,6 +10,7 @@ from serving.engine.requests import GenerationRequest
 
 TIMED_OUT = "the request timed out"
 STOPPING = "the server is stopping"
+UNLOADED = "the adapter was unloaded"
 
 
 @dataclass(frozen=True)

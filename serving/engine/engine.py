@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from serving.engine.base import STOPPING, TIMED_OUT, EngineLoad, end_waiting
+from serving.engine.base import STOPPING, TIMED_OUT, UNLOADED, EngineLoad, end_waiting
 from serving.engine.executor import Executor, NextTokens, PromptPart, SlotMove
 from serving.engine.requests import GenerationRequest
 from serving.engine.sampling import TokenLogProb, choose_tokens, log_probs_of
 from serving.engine.sequence import RunningSequence
+from serving.engine.step_tasks import StepTask
 
 logger = logging.getLogger(__name__)
 _JOIN_SECONDS = 30.0
@@ -59,6 +62,7 @@ class Engine:
         self._limits = limits
         self._waiting: deque[GenerationRequest] = deque()
         self._running: list[RunningSequence] = []  # the place in the list is the slot
+        self._tasks: list[StepTask] = []
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -75,10 +79,46 @@ class Engine:
         self._thread.join(_JOIN_SECONDS)
 
     def submit(self, request: GenerationRequest) -> None:
-        """Queue a request."""
+        """Queue a request; it ends in an error if its adapter was removed meanwhile."""
         with self._changed:
-            self._waiting.append(request)
+            if known := request.adapter in self._tokenizers:
+                self._waiting.append(request)
+                self._changed.notify()
+        if not known:
+            request.end("error", UNLOADED)
+
+    def add_adapter(
+        self, name: str, tokenizer: Any, end_ids: frozenset[int], work: Callable[[], None]
+    ) -> Future[None]:
+        """Add an adapter between two steps, and return what reports that it can be used.
+
+        Args:
+            name: Name of the adapter.
+            tokenizer: Tokenizer that decodes its answers.
+            end_ids: Tokens that end its answers.
+            work: Adds it to the model.
+        """
+
+        def add() -> None:
+            work()
+            self._tokenizers[name], self._end_ids[name] = tokenizer, end_ids
+
+        return self._queue_task(StepTask(add))
+
+    def remove_adapter(self, name: str, work: Callable[[], None]) -> Future[None]:
+        """Remove an adapter when its answers have ended, and return what reports that.
+
+        Args:
+            name: Name of the adapter.
+            work: Removes it from the model.
+        """
+        return self._queue_task(StepTask(work, without=name))
+
+    def _queue_task(self, task: StepTask) -> Future[None]:
+        with self._changed:
+            self._tasks.append(task)
             self._changed.notify()
+        return task.done
 
     def cancel(self, request: GenerationRequest) -> None:
         """End a request whose client has gone, before the next step."""
@@ -100,6 +140,7 @@ class Engine:
 
     def _run(self) -> None:
         while self._admit():
+            self._run_tasks()
             try:
                 self._read_prompts()
                 self._step()
@@ -114,16 +155,33 @@ class Engine:
             sequence.end("error", STOPPING)
         for request in self._waiting:
             request.end("error", STOPPING)
+        for task in self._tasks:
+            task.done.set_exception(RuntimeError(STOPPING))
 
     def _admit(self) -> bool:
         """Give places to waiting requests, and return False when the engine stops."""
         with self._changed:
-            while not (self._running or self._waiting or self._stopping):
+            while not (self._running or self._waiting or self._tasks or self._stopping):
                 self._changed.wait()
             end_waiting(self._waiting)
             while self._waiting and self._has_place(self._waiting[0]):
                 self._running.append(self._sequence(self._waiting.popleft()))
             return not self._stopping
+
+    def _run_tasks(self) -> None:
+        for task in list(self._tasks):
+            with self._changed:
+                if self._uses(task.without):
+                    continue
+                if task.without is not None:  # from now on, no request can name it
+                    del self._tokenizers[task.without], self._end_ids[task.without]
+                self._tasks.remove(task)
+            task.run()
+
+    def _uses(self, adapter: str | None) -> bool:
+        """Return whether an answer of an adapter is in progress or waits."""
+        requests = (*self._waiting, *(sequence.request for sequence in self._running))
+        return adapter is not None and any(one.adapter == adapter for one in requests)
 
     def _has_place(self, request: GenerationRequest) -> bool:
         """Return whether the batch has a place for a request, with all that it may still write."""

@@ -82,15 +82,14 @@ class BatchedExecutor:
     """Executor that answers all sequences in one forward pass.
 
     Args:
-        model: Causal language model.
-        switch: Selection of adapters.
+        switch: Causal language model with its adapters.
     """
 
-    def __init__(self, model: Any, switch: AdapterSwitch):
-        self._model, self._switch = model, switch
-        config = model.config.get_text_config()
+    def __init__(self, switch: AdapterSwitch):
+        self._switch = switch
+        config = switch.model.config.get_text_config()
         self._cache = SlotCache(config.num_hidden_layers)
-        self._mask = MaskBuilder(model)
+        self._mask = MaskBuilder(switch.model)
 
     def read(self, part: PromptPart) -> Tensor:
         """Return the logits after tokens of a prompt."""
@@ -138,14 +137,14 @@ class BatchedExecutor:
             adapters: Adapter of each.
             keep: Number of last tokens whose logits are returned; 0 for all.
         """
-        device = self._model.device
+        device = self._switch.model.device
         tokens = torch.tensor(ids, device=device)
         first = torch.tensor(starts, device=device)[:, None]
         positions = first + torch.arange(tokens.shape[1], device=device)
         width = max(starts) + tokens.shape[1]
         self._cache.select(CacheWindow(torch.tensor(slots, device=device), positions, width))
         with torch.inference_mode(), self._switch.active(adapters):
-            logits: Tensor = self._model(
+            logits: Tensor = self._switch.model(
                 input_ids=tokens,
                 position_ids=positions,
                 attention_mask=self._mask(positions, width),
@@ -160,21 +159,20 @@ class SequentialExecutor:
     """Executor with a cache of its own for each sequence, for models that cannot share one.
 
     Args:
-        model: Causal language model.
-        switch: Selection of adapters.
+        switch: Causal language model with its adapters.
     """
 
-    def __init__(self, model: Any, switch: AdapterSwitch):
-        self._model, self._switch = model, switch
+    def __init__(self, switch: AdapterSwitch):
+        self._switch = switch
         self._caches: dict[int, Any] = {}
 
     def read(self, part: PromptPart) -> Tensor:
         """Return the logits after tokens of a prompt."""
         if part.start == 0:
             self._caches.pop(part.slot, None)
-        device = self._model.device
+        device = self._switch.model.device
         with torch.inference_mode(), self._switch.active([part.adapter]):
-            output = self._model(
+            output = self._switch.model(
                 input_ids=torch.tensor([list(part.ids)], device=device),
                 past_key_values=self._caches.get(part.slot),
                 use_cache=True,

@@ -7,13 +7,15 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from serving.engine.base import TIMED_OUT, AnswerEngine
+from serving.engine.base import TIMED_OUT, UNLOADED, AnswerEngine
 from serving.engine.requests import AnswerPart, GenerationRequest
 from serving.errors import RequestError
 from serving.http.metrics import ServingMetrics
+from serving.http.request_log import RequestLog
 from serving.protocol.prepared import PreparedRequest
 
 _RETRY_SECONDS = 1
+_STATUS_OF_ERRORS = {TIMED_OUT: 504, UNLOADED: 404}
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,17 @@ class AnswerService:
         engine: The engine.
         metrics: Metrics of the server.
         limits: Limits of requests.
+        log: Log of requests and answers; None for none.
     """
 
-    def __init__(self, engine: AnswerEngine, metrics: ServingMetrics, limits: RequestLimits):
-        self.engine, self.metrics, self.limits = engine, metrics, limits
+    def __init__(
+        self,
+        engine: AnswerEngine,
+        metrics: ServingMetrics,
+        limits: RequestLimits,
+        log: RequestLog | None = None,
+    ):
+        self.engine, self.metrics, self.limits, self.log = engine, metrics, limits, log
         self._active = 0
 
     async def stream(
@@ -70,7 +79,7 @@ class AnswerService:
 
             answer = prepared.answers[index]
             return GenerationRequest(
-                answer.prompt, answer.settings, deliver, prepared.adapter, deadline
+                answer.prompt, answer.settings, deliver, prepared.format.adapter, deadline
             )
 
         requests = [receiver(index) for index in range(count)]
@@ -85,7 +94,7 @@ class AnswerService:
                 index, part = await parts.get()
                 clocks[index].observe(part)
                 if part.finish_reason == "error":
-                    raise RequestError(part.error, 504 if part.error == TIMED_OUT else 500)
+                    raise RequestError(part.error, _STATUS_OF_ERRORS.get(part.error, 500))
                 if part.finish_reason:
                     open_requests.discard(index)
                 yield index, part

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.errors import RequestError
+from serving.http.adapter_routes import AdapterRoutes
 from serving.http.answers import AnswerService
 from serving.http.metrics import CONTENT_TYPE
 from serving.http.openai_routes import OpenAIRoutes
@@ -38,7 +39,7 @@ def build_app(served: ServedModel, service: AnswerService, api_key: str | None) 
         service: Answers of the engine.
         api_key: Key that requests must present; None for none.
     """
-    openai = OpenAIRoutes(served, service)
+    openai, adapters = OpenAIRoutes(served, service), AdapterRoutes(served)
 
     async def health(_: Request) -> Response:
         alive = service.engine.alive
@@ -71,6 +72,9 @@ def build_app(served: ServedModel, service: AnswerService, api_key: str | None) 
         Route("/v1/models", guard.reading(openai.models)),
         Route("/v1/chat/completions", guard.posting(openai.chat), methods=["POST"]),
         Route("/v1/completions", guard.posting(openai.completions), methods=["POST"]),
+        Route("/adapters", guard.reading(adapters.list)),
+        Route("/adapters", guard.posting(adapters.load), methods=["POST"]),
+        Route("/adapters/{name}", guard.reading(adapters.unload), methods=["DELETE"]),
         Route("/invocations", guard.posting(invoke, any_type=True), methods=["POST"]),
     ]
 
@@ -79,6 +83,8 @@ def build_app(served: ServedModel, service: AnswerService, api_key: str | None) 
         service.engine.start()
         yield
         service.engine.stop()
+        if service.log is not None:
+            service.log.close()
 
     handlers = {RequestError: _known, HTTPException: _http, Exception: _unexpected}
     # Starlette's type asks that each handler takes any exception; it calls each with its own.
@@ -154,7 +160,7 @@ async def _known(_: Request, error: RequestError) -> Response:
 async def _http(request: Request, error: HTTPException) -> Response:
     message = f"{request.method} {request.url.path}: {error.detail}"
     if error.status_code == 404:
-        routes = ", ".join(route.path for route in request.app.routes)
+        routes = ", ".join(dict.fromkeys(route.path for route in request.app.routes))
         message = f"there is no {request.url.path}. Routes: {routes}"
     response = error_response(RequestError(message, error.status_code))
     response.headers.update(error.headers or {})

@@ -117,6 +117,8 @@ class OpenAIRoutes:
             "model": prepared.model,
         }
         parts = self._service.stream(prepared)
+        if self._service.log is not None:
+            parts = self._service.log.recorded(body, prepared, parts)
         if not body.stream:
             collected = await unless_gone(request, _collect(parts, len(prepared.answers)))
             choices = [answering.choice(index, found) for index, found in enumerate(collected)]

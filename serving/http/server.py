@@ -7,10 +7,11 @@ import sys
 
 import uvicorn
 
-from serving.command import ServeOptions
+from serving.command import ServeError, ServeOptions
 from serving.http.answers import AnswerService, RequestLimits
 from serving.http.app import build_app
 from serving.http.metrics import ServingMetrics
+from serving.http.request_log import RequestLog
 from serving.model import ServedModel
 
 _BACKLOG = 2048
@@ -21,7 +22,24 @@ def build_service(served: ServedModel, options: ServeOptions) -> AnswerService:
     """Return the answers of an engine for a model."""
     engine = served.build_engine(options.max_running)
     accepted = RequestLimits(options.max_running + options.max_waiting, options.timeout)
-    return AnswerService(engine, ServingMetrics(served.name), accepted)
+    return AnswerService(engine, ServingMetrics(served.name), accepted, _request_log(options))
+
+
+def _request_log(options: ServeOptions) -> RequestLog | None:
+    """Return the log of requests that the options name, or None.
+
+    Raises:
+        ServeError: Its folder cannot be written.
+    """
+    folder = options.log_requests
+    if folder is None:
+        return None
+    from preparation.masking import RowMask
+
+    try:
+        return RequestLog(folder, RowMask().mask)
+    except OSError as error:
+        raise ServeError(f"--log-requests {folder}: {error.strerror or error}") from None
 
 
 def serve(served: ServedModel, options: ServeOptions, listener: socket.socket) -> int:

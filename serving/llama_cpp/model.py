@@ -106,7 +106,7 @@ def load_llama_cpp_model(
             f"the safetensors of the base, or export each adapter, which merges it"
         )
     metadata = read_metadata(path)
-    tokenizer = _load_tokenizer(path, metadata)
+    tokenizer = load_gguf_tokenizer(path, metadata)
     form = PromptFormat.from_tokenizer(tokenizer, metadata.end_ids)
     free = int(psutil.virtual_memory().available)
     cache_tokens = max(1, int(_CACHE_SHARE * free / metadata.cache_bytes))
@@ -116,7 +116,16 @@ def load_llama_cpp_model(
     )
 
 
-def _load_tokenizer(path: Path, metadata: GgufMetadata) -> Any:
+def load_gguf_tokenizer(path: Path, metadata: GgufMetadata) -> Any:
+    """Return the tokenizer of a GGUF file.
+
+    Args:
+        path: The file.
+        metadata: Its metadata.
+
+    Raises:
+        ModelError: Transformers cannot read it.
+    """
     from transformers import AutoTokenizer
 
     try:

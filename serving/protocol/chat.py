@@ -15,7 +15,7 @@ from serving.protocol.prepared import (
     PreparedAnswer,
     PreparedRequest,
     answer_length,
-    select_adapter,
+    select_format,
 )
 from training.data.schema.messages import read_messages, read_tools
 from training.data.schema.rows import Message, RowError
@@ -50,8 +50,7 @@ def prepare_chat(served: ServedModel, body: ChatRequest) -> PreparedRequest:
     Raises:
         RequestError: The model does not exist, the messages cannot be rendered, or they do not fit.
     """
-    adapter = select_adapter(served, body.model)
-    form = served.formats[adapter]
+    form = select_format(served, body.model)
     if form.rows.template is None:
         raise RequestError(
             f"the model {body.model or served.name} has no chat template. Use /v1/completions, or "
@@ -72,7 +71,7 @@ def prepare_chat(served: ServedModel, body: ChatRequest) -> PreparedRequest:
         PreparedAnswer(ids, body.answer_settings(choice, seed, length, top))
         for choice in range(body.choices)
     ]
-    return PreparedRequest(body.model or served.name, adapter, form, answers, len(ids))
+    return PreparedRequest(body.model or served.name, form, answers, len(ids))
 
 
 def chat_choice(form: PromptFormat, index: int, parts: list[AnswerPart]) -> dict[str, Any]:

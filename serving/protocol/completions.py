@@ -19,7 +19,7 @@ from serving.protocol.prepared import (
     PreparedAnswer,
     PreparedRequest,
     answer_length,
-    select_adapter,
+    select_format,
 )
 from training.judges.local_generator import prompt_seed
 
@@ -52,8 +52,7 @@ def prepare_completion(served: ServedModel, body: CompletionRequest) -> Prepared
     Raises:
         RequestError: The model does not exist, or a prompt is invalid or does not fit.
     """
-    adapter = select_adapter(served, body.model)
-    form = served.formats[adapter]
+    form = select_format(served, body.model)
     requested = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     if not requested and not body.echo:
         raise RequestError("max_tokens is 0, which needs echo: true", param="max_tokens")
@@ -74,7 +73,7 @@ def prepare_completion(served: ServedModel, body: CompletionRequest) -> Prepared
                 choice, prompt_seed(prompt), length, body.logprobs, prompt_top
             )
             answers.append(PreparedAnswer(ids, settings))
-    return PreparedRequest(body.model or served.name, adapter, form, answers, total)
+    return PreparedRequest(body.model or served.name, form, answers, total)
 
 
 def _prompts(value: Prompts) -> list[Any]:

@@ -29,21 +29,19 @@ class PreparedRequest:
 
     Attributes:
         model: Name of the model or adapter, as the answer states it.
-        adapter: Name of the adapter; None for the model itself.
         format: Form of its prompts.
         answers: The answers, in order.
         prompt_tokens: Tokens of all prompts.
     """
 
     model: str
-    adapter: str | None
     format: PromptFormat
     answers: Sequence[PreparedAnswer]
     prompt_tokens: int
 
 
-def select_adapter(served: ServedModel, name: str | None) -> str | None:
-    """Return the adapter that a request means by its model; None for the model itself.
+def select_format(served: ServedModel, name: str | None) -> PromptFormat:
+    """Return the form of prompts of the adapter, or the model itself, that a request names.
 
     Args:
         served: The model.
@@ -52,10 +50,9 @@ def select_adapter(served: ServedModel, name: str | None) -> str | None:
     Raises:
         RequestError: There is no such model.
     """
-    if name is None or name == served.name:
-        return None
-    if name in served.formats:
-        return name
+    key = None if name == served.name else name
+    if (found := served.formats.get(key)) is not None:
+        return found
     known = ", ".join((served.name, *served.adapters))
     raise RequestError(f"the model {name!r} does not exist. Served: {known}", 404, "model")
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serving.lora_config import highest_rank
+
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values of `--max-lora-rank` that vLLM accepts."""
 
@@ -34,7 +36,7 @@ def lora_rank(adapters: Mapping[str, str], at_least: int | None = None) -> int:
         adapters: Folder of each adapter by its name.
         at_least: Rank of adapters that are loaded later.
     """
-    needed = max([at_least or 1, *(_rank(_read(folder)[0]) for folder in adapters.values())])
+    needed = max([at_least or 1, *(highest_rank(_read(folder)[0]) for folder in adapters.values())])
     return next((rank for rank in RANKS if rank >= needed), RANKS[-1])
 
 
@@ -50,12 +52,6 @@ def _read(folder: str) -> tuple[dict[str, Any], str]:
     return (config, "") if isinstance(config, dict) else ({}, f"{path.name} is no JSON object")
 
 
-def _rank(config: Mapping[str, Any]) -> int:
-    """Return the highest rank of an adapter, of any of its layers."""
-    ranks = [config.get("r", 1), *(config.get("rank_pattern") or {}).values()]
-    return max(int(rank) for rank in ranks)
-
-
 def _problem(config: Mapping[str, Any], max_rank: int) -> str:
     kind = config.get("peft_type")
     if kind != "LORA":
@@ -67,6 +63,6 @@ def _problem(config: Mapping[str, Any], max_rank: int) -> str:
         return f"it has its own copy of {modules}, which vLLM ignores. Merge it with temper export"
     if (config.get("bias") or "none") != "none":
         return "it has biases, which vLLM does not serve. Merge it with temper export"
-    if _rank(config) > max_rank:
-        return f"its rank is {_rank(config)}, and vLLM serves ranks up to {max_rank}"
+    if highest_rank(config) > max_rank:
+        return f"its rank is {highest_rank(config)}, and vLLM serves ranks up to {max_rank}"
     return ""

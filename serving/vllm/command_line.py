@@ -8,11 +8,15 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from serving.command import ServeError, ServeOptions
 from serving.vllm.adapters import RANKS, adapter_problems, lora_rank
+from training.errors import ModelError
+from training.models.base_digest import check_base_digest
+from training.run_folder import RunFolder
 
 _MAX_LORAS = 8
 """Most adapters in one batch."""
@@ -36,6 +40,7 @@ def serve_with_vllm(
     Raises:
         ServeError: vLLM is not installed, or cannot serve the model or an adapter.
     """
+    options, adapters = with_folders(options, adapters)
     problems = vllm_problems(options, adapters)
     if problems:
         raise ServeError("\n".join(problems))
@@ -49,6 +54,26 @@ def serve_with_vllm(
     program = str(_program())
     os.execve(program, [program, *arguments], environment)
     return 0  # not reached
+
+
+def with_folders(
+    options: ServeOptions, adapters: Mapping[str, str]
+) -> tuple[ServeOptions, dict[str, str]]:
+    """Return the options and adapters with the folders of runs in place of the runs.
+
+    Args:
+        options: Options of the server.
+        adapters: Run or folder of each adapter by its name.
+    """
+    named = replace(options, model=_folder(options.model), name=options.name or options.model)
+    return named, {name: _folder(source) for name, source in adapters.items()}
+
+
+def _folder(source: str) -> str:
+    run = RunFolder(Path(source))
+    if run.state is None:
+        return source
+    return str(run.merged if run.merged.is_dir() else run.model)
 
 
 def vllm_problems(options: ServeOptions, adapters: Mapping[str, str]) -> list[str]:
@@ -73,7 +98,13 @@ def vllm_problems(options: ServeOptions, adapters: Mapping[str, str]) -> list[st
             f"--engine vllm: {options.model} is {kind}: it has no config.json. Name the folder of "
             f"a whole model, which temper export merges"
         )
-    return problems + adapter_problems(adapters, options.max_lora_rank or RANKS[-1])
+    problems += adapter_problems(adapters, options.max_lora_rank or RANKS[-1])
+    for name, adapter in adapters.items() if any(folder.glob("*.safetensors")) else ():
+        try:
+            check_base_digest(Path(adapter), folder)
+        except ModelError as error:
+            problems.append(f"adapter {name}: {error}")
+    return problems
 
 
 def vllm_arguments(
@@ -94,7 +125,7 @@ def vllm_arguments(
     arguments += ["--generation-config", "vllm"]
     if options.max_context is not None:
         arguments += ["--max-model-len", str(options.max_context)]
-    if (parallel := tensor_parallel(options.model, gpus)) > 1:
+    if (parallel := options.tensor_parallel or tensor_parallel(options.model, gpus)) > 1:
         arguments += ["--tensor-parallel-size", str(parallel)]
     if adapters or options.max_lora_rank:
         arguments += ["--enable-lora", "--max-lora-rank"]

@@ -88,7 +88,7 @@ BUILD = {
         "pre_build": {
             "commands": [
                 "set -euo pipefail",
-                '[[ "$KIND" =~ ^(gpu|neuron|prepare|serve|serve-gpu)$ ]]'
+                '[[ "$KIND" =~ ^(gpu|neuron|prepare|serve|serve-gpu|serve-neuron)$ ]]'
                 ' || { echo "no such KIND: $KIND"; exit 1; }',
                 '[[ "$VERSION" != unset && "$VERSION" =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]]'
                 ' || { echo "start the build with VERSION"; exit 1; }',

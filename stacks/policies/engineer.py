@@ -26,6 +26,7 @@ DESCRIBE_JOBS = [
     "sagemaker:DescribeHyperParameterTuningJob",
     "sagemaker:DescribeProcessingJob",
     "sagemaker:DescribeTrainingJob",
+    "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
 ]
 STOP_JOBS = [
     "sagemaker:StopHyperParameterTuningJob",

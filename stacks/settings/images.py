@@ -6,16 +6,18 @@ from pydantic import Field
 
 from stacks.settings.base import SettingsSection
 
+ImageKind = Literal["gpu", "neuron", "prepare", "serve", "serve-gpu", "serve-neuron"]
+
 
 class ImageSettings(SettingsSection):
     """Settings of the ECR repositories and the build project."""
 
-    kinds: tuple[Literal["gpu", "neuron", "prepare", "serve", "serve-gpu"], ...] = Field(
+    kinds: tuple[ImageKind, ...] = Field(
         ("gpu", "neuron", "prepare"),
         min_length=1,
         description="kinds of images, with one repository each: training on NVIDIA GPUs and on "
-        "Trainium, preparation of data, serving on CPUs and on NVIDIA GPUs; `prepare` also creates "
-        "the role of processing jobs",
+        "Trainium, preparation of data, serving on CPUs, on NVIDIA GPUs and on Trainium; `prepare` "
+        "also creates the role of processing jobs",
     )
     keep: int = Field(20, ge=2, description="number of images kept per repository")
     build: bool = Field(True, description="create the CodeBuild project that builds containers/")

@@ -9,12 +9,15 @@ import typer
 
 from temper import __version__
 from temper.cli import (
+    advise,
     data,
     deployments,
     environments,
     images,
     jobs,
     models,
+    monitoring,
+    pipeline,
     platform,
     quality,
     registry,
@@ -57,7 +60,8 @@ def _application(
 
 
 for _group in (
-    *(jobs, data, search, runs, models, serving, quality, review, suites),
+    *(jobs, advise, data, search, pipeline, runs, models, serving, monitoring),
+    *(quality, review, suites),
     *(registry, deployments, platform, images, environments),
 ):
     _group.register(app)

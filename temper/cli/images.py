@@ -9,7 +9,8 @@ import typer
 from temper.cli.options import EnvironmentOption
 
 _Kind = Annotated[
-    str, typer.Argument(metavar="KIND", help="gpu, neuron, prepare, serve or serve-gpu.")
+    str,
+    typer.Argument(metavar="KIND", help="gpu, neuron, prepare, serve, serve-gpu, serve-neuron."),
 ]
 
 

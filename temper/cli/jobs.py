@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -168,13 +169,14 @@ def _plan_serving(
 
 
 def _rehearse(
+    context: typer.Context,
     job: JobArgument,
     set_: SetOption = None,
     env: EnvironmentOption = "dev",
     image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help="Also deploy, swap and remove the trained model.")
+        bool, typer.Option("--deploy", help="Also deploy the model to every target.")
     ] = False,
 ) -> int:
     """Run a job in an emulated SageMaker account.
@@ -183,7 +185,22 @@ def _rehearse(
     """
     from emulator.command import rehearse_job
 
-    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep, deploy=deploy)
+    main = partial(_run_command, context) if deploy else None
+    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep, deploy=main)
+    return 0
+
+
+def _run_command(context: typer.Context, arguments: list[str]) -> int:
+    """Run another command of this command line, and return its exit code.
+
+    Args:
+        context: Context of a command.
+        arguments: Arguments of the command line.
+    """
+    try:
+        context.find_root().command.main(args=arguments, prog_name="temper")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
     return 0
 
 

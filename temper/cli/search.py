@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from temper.cli.extras import require
-from temper.cli.options import JobArgument, SetOption, overrides
+from temper.cli.options import EnvironmentOption, JobArgument, SetOption, overrides
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +21,10 @@ def _search(
     set_: SetOption = None,
     out: Annotated[Path, typer.Option(help="Folder of all searches.")] = Path("searches"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: keep no trial.")] = False,
+    target: Annotated[
+        str, typer.Option(help="Where trials run: local, slurm, hyperpod, sagemaker.")
+    ] = "local",
+    env: EnvironmentOption = "dev",
 ) -> int:
     """Search the hyperparameters of a job.
 
@@ -29,7 +33,9 @@ def _search(
     """
     require("train")
     require("search")
+    if target != "local":
+        require("launch")
     from search.command import run_search
 
-    run_search(job, overrides(set_), home=out, fresh=fresh)
+    run_search(job, overrides(set_), home=out, fresh=fresh, target=target, env=env)
     return 0

@@ -44,7 +44,17 @@ def _serve(
     max_context: Annotated[
         int | None, typer.Option(help="Longest prompt and answer together, in tokens.")
     ] = None,
+    max_lora_rank: Annotated[
+        int | None, typer.Option(help="Highest rank of an adapter, also of later ones.")
+    ] = None,
+    tensor_parallel: Annotated[
+        int | None, typer.Option(help="Devices that share the model, with vLLM.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 600.0,
+    log_requests: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Log requests and answers, masked, for temper watch."),
+    ] = None,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:
     """Serve a model by OpenAI's protocol on this machine."""
@@ -65,6 +75,9 @@ def _serve(
             max_waiting=max_waiting,
             max_context=max_context,
             timeout=timeout,
+            log_requests=log_requests,
+            max_lora_rank=max_lora_rank,
+            tensor_parallel=tensor_parallel,
         )
     )
 

@@ -137,6 +137,7 @@ class Engine:
         name: str,
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        command: str = "train",
     ) -> Iterator[Container]:
         """Run a container as SageMaker does, with `/opt/ml` mounted, until the end of the block.
 
@@ -146,13 +147,14 @@ class Engine:
             name: Name of the container.
             options: Further options of the engine.
             environment: Environment variables of the container.
+            command: Argument that the service passes to the container.
         """
         self.call("rm", "--force", name, check=False)
         variables = {"OMP_NUM_THREADS": "1", **(environment or {})}
         self.call(
             *("run", "--detach", "--name", name, "--volume", f"{root}:/opt/ml", *options),
             *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")),
-            *(image, "train"),
+            *(image, command),
         )
         try:
             yield Container(self, name, root)

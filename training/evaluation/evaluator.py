@@ -85,8 +85,8 @@ class Evaluator(BaseCallback):
         if not done and step == 0:
             self._write("before", self._evaluate_all())
 
-    def evaluate_after(self) -> None:
-        """Evaluate the trained model."""
+    def evaluate_after(self) -> dict[str, Any]:
+        """Evaluate the trained model, and return the results."""
         results = self._evaluate_all()
         if self.trainer.keeps_best and self.trainer.best_step >= 0:
             results["kept"] = {
@@ -96,6 +96,7 @@ class Evaluator(BaseCallback):
         if weights := self._member_weights():
             results["members"] = weights
         self._write("after", results)
+        return results
 
     def evaluate_rounded(self, dtype: str) -> None:
         """Measure the held-out loss of the weights as they are saved, after `evaluate_after`.

@@ -220,7 +220,7 @@ def read_adapters(base: str, adapters: Mapping[str, str]) -> dict[str, PeftConfi
         ModelError: One cannot be read, is for another base, or of a different kind.
     """
     configs = {name: _config(name, Path(folder)) for name, folder in adapters.items()}
-    _check_kinds(configs)
+    check_kinds(configs)
     if Path(base).is_dir():
         for folder in adapters.values():
             check_base_digest(Path(folder), Path(base))
@@ -255,7 +255,12 @@ def _config(name: str, folder: Path) -> PeftConfig:
     return PeftConfig.from_pretrained(str(folder))
 
 
-def _check_kinds(configs: Mapping[str, PeftConfig]) -> None:
+def check_kinds(configs: Mapping[str, PeftConfig]) -> None:
+    """Check that adapters can be on one model.
+
+    Raises:
+        ModelError: They are of different kinds.
+    """
     kinds = {name: str(getattr(c.peft_type, "value", c.peft_type)) for name, c in configs.items()}
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{name} is {kind.lower()}" for name, kind in kinds.items())

@@ -38,6 +38,7 @@ from tests.infra.permissions.cases import (
 
 Call = tuple[str, str, dict[str, Any]]
 OUR_JOB = SM + "training-job/temper-all-a"
+TUNING = SM + "hyper-parameter-tuning-job/temper-all-a"
 OUR_PROCESSING = SM + "processing-job/temper-all-prepare-a"
 CLUSTER = SM + "cluster/abcdefghijkl"
 ENDPOINT = SM + "endpoint/assistant"
@@ -264,7 +265,6 @@ LOCAL = (
     "rehearse",
     "rehearse-deploy",
     "schema",
-    "search",
     "serve",
     "synth",
     "test",
@@ -274,11 +274,14 @@ LOCAL = (
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
+    "advise": (ENGINEER, _READ_MODEL),
     "plan-serving": (ENGINEER, _READ_MODEL),
     # An evaluated model may be one that was imported into Bedrock in the same account.
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, (*_SUBMIT, *_CUSTOMIZE)),
+    # Its steps are commands of this table, for engineers, approvers and deployers.
+    "pipeline": ("administrator", ()),
     "prepare": (
         ENGINEER,
         (
@@ -298,6 +301,22 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ),
     ),
     "resume": (ENGINEER, (*_SUBMIT, *_CUSTOMIZE)),
+    "search": (
+        ENGINEER,
+        (
+            *_SUBMIT,
+            *_LOG,
+            ("sagemaker:StopTrainingJob", OUR_JOB, {}),
+            ("sagemaker:CreateHyperParameterTuningJob", TUNING, JOB),
+            ("sagemaker:AddTags", TUNING, ON_CREATION),
+            ("sagemaker:DescribeHyperParameterTuningJob", TUNING, {}),
+            ("sagemaker:ListTrainingJobsForHyperParameterTuningJob", TUNING, {}),
+            _LIST,
+            ("s3:GetObject", "{runs}/checkpoints/a/1/metrics.jsonl", {}),
+            ("s3:GetObject", "{models}/models/a/1/model.safetensors", {}),
+            ("kms:Decrypt", "{key:models}", {}),
+        ),
+    ),
     "status": (
         ENGINEER,
         (
@@ -375,6 +394,16 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "swap": (MODEL_DEPLOYER, _SWAP),
     "undeploy": (MODEL_DEPLOYER, _UNDEPLOY),
     "deployments": (MODEL_DEPLOYER, (_PARAMETERS, *_SEE_DEPLOYMENTS)),
+    "watch": (
+        MODEL_DEPLOYER,
+        (
+            _PARAMETERS,
+            *_SEE_DEPLOYMENTS,
+            ("s3:ListBucket", "{runs}", {}),
+            ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("kms:Decrypt", "{key:data}", {}),
+        ),
+    ),
     "doctor": (
         ENGINEER,
         (

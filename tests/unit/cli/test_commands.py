@@ -20,9 +20,9 @@ from training.errors import DataError
 
 COMMANDS = (
     *("train", "check", "plan", "plan-serving", "rehearse", "doctor", "import", "schema"),
-    *("prepare", "search"),
+    *("advise", "prepare", "search", "pipeline"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
-    *("export", "check-import", "answer", "serve", "chat"),
+    *("export", "check-import", "answer", "serve", "chat", "watch"),
     *("evaluate", "compare", "review", "feedback", "redteam", "bias", "prices"),
     *("export-suite", "idle-cost"),
     *("register", "push-model", "models", "diff-models", "promote", "lineage"),

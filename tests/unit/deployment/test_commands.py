@@ -55,6 +55,31 @@ def test_a_deployment_from_its_price_to_its_removal(
     assert "nothing is deployed in dev" in capsys.readouterr().out
 
 
+def test_a_swap_keeps_how_a_deployment_was_made(
+    environment: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.register("a", template=False)
+    made = ("--setting", "MAX_CONTEXT=4096", "--capture", "10%", "--no-chat")
+    assert main(["deploy-model", "support@1.0.0", *DEPLOY, *made, "--min", "1", "--max", "3"]) == 0
+    environment.register("b", template=False)
+    capsys.readouterr()
+    assert main(["swap", "support@1.0.1"]) == 0
+    kept = "  as before: MAX_CONTEXT=4096, 1 to 3 copies, 10% of the calls captured, texts only"
+    assert kept in capsys.readouterr().out.splitlines()
+    sagemaker = environment.hosted.client("sagemaker")
+    (name,) = environment.names("EndpointConfig")
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=name)
+    assert config["DataCaptureConfig"]["InitialSamplingPercentage"] == 10
+    (variant,) = config["ProductionVariants"]
+    model = sagemaker.describe_model(ModelName=variant["ModelName"])["PrimaryContainer"]
+    assert model["Environment"]["TEMPER_SERVE_MAX_CONTEXT"] == "4096"
+    environment.register("c", template=False)
+    assert main(["swap", "support@1.0.2", "--setting", "MAX_CONTEXT=8192"]) == 0
+    (name,) = environment.names("Model")
+    model = sagemaker.describe_model(ModelName=name)["PrimaryContainer"]
+    assert model["Environment"]["TEMPER_SERVE_MAX_CONTEXT"] == "8192", "what is named changes"
+
+
 def test_nothing_is_made_without_consent(
     environment: Deployments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,14 @@ def test_a_deployment_goes_up_is_found_and_comes_down(target: HyperPodTarget) ->
     target.undeploy("support")
 
 
+def test_what_a_swap_keeps_is_read_from_the_object(target: HyperPodTarget) -> None:
+    scaling = {"min": 1, "max": 4, "concurrent_requests": 8.0}
+    values = {"settings": {"MAX_CONTEXT": "4096"}, "devices": 2, "scaling": scaling, "chat": False}
+    target.deploy(request(**values))
+    assert target.kept("support") == {**values, "instance": "ml.g5.12xlarge", "copies": 1}
+    assert target.kept("another") == {}
+
+
 def test_the_same_command_continues(target: HyperPodTarget, monkeypatch: Any) -> None:
     """A kill while waiting leaves an object, which the same command waits for."""
 

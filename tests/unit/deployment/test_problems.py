@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_files_that_were_changed_in_s3_are_refused(deployments: Deployments, cha
 
 def test_all_problems_are_reported_at_once(deployments: Deployments) -> None:
     deployments.register("a", template=False)
-    deployments.hosted.emulator.faults.quotas["ml.g5.xlarge"] = 1
+    deployments.hosted.emulator.hosting.context.faults.quotas["ml.g5.xlarge"] = 1
     lacking = with_platform(
         deployments,
         serving__allowed_instance_types="ml.m5.*,ml.c5.*",
@@ -121,9 +122,24 @@ def test_all_problems_are_reported_at_once(deployments: Deployments) -> None:
         "no serve-gpu image",
         "is in the past",
         "settings.max: is not the name of a setting",
+        "quota 'ml.g5.xlarge for endpoint usage' is 1, and the deployment needs 2",
     ):
         assert words in found, found
-    assert len(found.splitlines()) == 5
+    assert len(found.splitlines()) == 6
+
+
+def test_a_quota_of_zero_is_one_message_with_the_command_that_raises_it(
+    deployments: Deployments,
+) -> None:
+    deployments.register("a")
+    deployments.hosted.emulator.hosting.context.faults.quotas["ml.g5.xlarge"] = 0
+    found = problems(deployments)
+    assert re.fullmatch(
+        r"instance: the account's quota 'ml.g5.xlarge for endpoint usage' is 0, and the deployment "
+        r"needs 1. Ask for more: aws service-quotas request-service-quota-increase --service-code "
+        r"sagemaker --quota-code L-[0-9A-F]{8} --desired-value 1 --region us-east-1",
+        found,
+    ), found
 
 
 def test_a_platform_without_serving_is_refused(deployments: Deployments) -> None:

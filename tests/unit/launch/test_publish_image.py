@@ -237,7 +237,9 @@ def test_a_folder_without_git_is_explained(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused(session: AwsSession) -> None:
-    with pytest.raises(InvalidOptionError, match="write gpu, neuron, prepare, serve or serve-gpu"):
+    with pytest.raises(
+        InvalidOptionError, match="write gpu, neuron, prepare, serve, serve-gpu or serve-neuron"
+    ):
         ImagePublisher(session, "tpu")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +11,10 @@ from optuna.trial import TrialState
 
 from search import run
 from search.job_file import load_search_job
+from search.local_trial import LocalRunner
+from search.trial_runner import PricedJob, Trial
 from search.trials import TrialOutcome
 from tests.run_commands import ROOT, changed
-from training.config import Job, Pipeline
 from training.errors import RunError
 
 ENDS: list[TrialOutcome | None] = []
@@ -26,9 +26,10 @@ class PlannedTrial:
 
     stopped_early = False
     is_over = True
+    seconds = 1.0
     losses: Mapping[int, float] = {}
 
-    def __init__(self, folder: Path, job: Job | Pipeline, environment: Any = None):
+    def __init__(self) -> None:
         self._outcome = ENDS.pop(0) if len(ENDS) > 1 else ENDS[0]
 
     def stop(self, *, early: bool = False) -> None:
@@ -39,6 +40,16 @@ class PlannedTrial:
 
     def outcome(self, metric: str) -> TrialOutcome | None:
         return self._outcome
+
+    def cost_usd(self, before: float) -> float | None:
+        return None
+
+
+class PlannedRunner(LocalRunner):
+    """Runner of such trials."""
+
+    def start(self, folder: Path, job: PricedJob) -> Trial:
+        return PlannedTrial()
 
 
 @pytest.fixture
@@ -53,10 +64,11 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[run.Search,
     }
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(changed(document, search=settings)))
-    monkeypatch.setattr(run, "LocalTrial", PlannedTrial)
     monkeypatch.setattr(run, "_POLL_S", 0)
     said: list[str] = []
-    return run.Search(load_search_job(path), tmp_path, said.append), said
+    loaded = load_search_job(path)
+    runner = PlannedRunner(loaded.settings, str(path))
+    return run.Search(loaded, tmp_path, said.append, runner), said
 
 
 def complete(loss: float) -> TrialOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,34 @@ def test_options_and_models_that_cannot_be_used(
     assert capsys.readouterr().err == "--temperature -1: from 0 to 2\n--seed -2: from 0\n"
     assert main(["chat", str(tiny_model)]) == 4
     assert "has no chat template" in capsys.readouterr().err
+
+
+def test_both_models_are_checked_before_one_is_loaded(
+    tiny_model: Path,
+    chat_folder: str,
+    adapter_folders: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("serving.load.load_served_model", lambda *_: pytest.fail("it was loaded"))
+    empty = shutil.copytree(
+        chat_folder, tmp_path / "empty", ignore=lambda *_: ["model.safetensors"]
+    )
+    moved = shutil.copytree(adapter_folders["first"], tmp_path / "moved")
+    config = json.loads((moved / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "/gone/base"
+    (moved / "adapter_config.json").write_text(json.dumps(config))
+    for other, words in (
+        ("/absent/model", "the model folder /absent/model does not exist"),
+        (str(empty), "has no weights"),
+        (str(moved), "/gone/base, does not exist on this machine"),
+        (str(tmp_path / "none.gguf"), "none.gguf cannot be read as GGUF"),
+    ):
+        assert main(["chat", str(tiny_model), "--against", other]) == 4
+        message = capsys.readouterr().err
+        assert "has no chat template" in message, "the first model's problem is named, too"
+        assert words in message
 
 
 def test_a_new_system_message_begins_a_new_conversation() -> None:

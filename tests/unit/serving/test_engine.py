@@ -111,9 +111,9 @@ def test_an_executor_that_computes_something_else_is_noticed(chat_folder: str) -
             return super().read(part)
 
     switch = AdapterSwitch(model)
-    assert batch_problem(model, BatchedExecutor(model, switch)) is None
-    assert batch_problem(model, SequentialExecutor(model, switch)) is None
-    problem = batch_problem(model, ForgetfulExecutor(model, switch))
+    assert batch_problem(model, BatchedExecutor(switch)) is None
+    assert batch_problem(model, SequentialExecutor(switch)) is None
+    problem = batch_problem(model, ForgetfulExecutor(switch))
     assert problem is not None
     assert "its logits in a batch differ by" in problem
 
@@ -192,7 +192,7 @@ def test_a_batch_is_no_larger_than_its_cache_may_be(chat_folder: str) -> None:
             return super().step(tokens)
 
     model, _ = load_for_inference(chat_folder, chat_folder, CPU)
-    executor = CountingExecutor(model, AdapterSwitch(model))
+    executor = CountingExecutor(AdapterSwitch(model))
     # Three sequences of 5 + 15 tokens; the fourth request needs 100 and is answered alone.
     limits = EngineLimits(max_running=8, cache_tokens=60)
     engine = Engine(executor, {None: form.tokenizer}, {None: frozenset()}, limits)

@@ -11,10 +11,18 @@ from typing import Any
 
 import pytest
 
-from serving.command import ServeError, ServeOptions, check_options
+from serving.command import ServeError, ServeOptions, check_options, run_server
 from serving.vllm.adapters import adapter_problems, lora_rank
-from serving.vllm.command_line import tensor_parallel, vllm_arguments, vllm_problems
+from serving.vllm.command_line import (
+    tensor_parallel,
+    vllm_arguments,
+    vllm_problems,
+    with_folders,
+)
+from serving.vllm.selection import own_architectures, vllm_is_usable
 from tests.run_commands import ROOT
+from tests.unit.registry.runs import make_run
+from training.models.weights_digest import weights_digest
 
 
 def adapter(folder: Path, **config: Any) -> str:
@@ -54,6 +62,8 @@ def test_devices_divide_the_heads(tmp_path: Path) -> None:
     assert tensor_parallel("org/model", 4) == 4
     arguments = vllm_arguments(ServeOptions(str(tmp_path)), {}, 1, 4)
     assert arguments[arguments.index("--tensor-parallel-size") + 1] == "3"
+    arguments = vllm_arguments(ServeOptions(str(tmp_path), tensor_parallel=6), {}, 1, 0)
+    assert arguments[arguments.index("--tensor-parallel-size") + 1] == "6"
 
 
 def test_adapters_that_vllm_cannot_serve(tmp_path: Path) -> None:
@@ -89,6 +99,16 @@ def test_models_that_vllm_cannot_serve(tmp_path: Path) -> None:
         check_options(ServeOptions(folder, max_lora_rank=0))
 
 
+def test_runs_are_served_with_adapters_of_their_weights(tmp_path: Path) -> None:
+    run, trained = make_run(tmp_path), tmp_path / "trained"
+    options, adapters = with_folders(ServeOptions(str(run)), {"a": adapter(trained)})
+    assert (options.model, options.name) == (str(run / "model"), str(run))
+    for digest, problems in ((weights_digest(run / "model"), 0), ("0" * 64, 1)):
+        (trained / "base.json").write_text(json.dumps({"source": "org/b", "digest": digest}))
+        found = [one for one in vllm_problems(options, adapters) if "was trained on org/b" in one]
+        assert len(found) == problems
+
+
 def test_the_process_becomes_the_server_and_its_key_is_no_argument(
     chat_folder: str, tmp_path: Path
 ) -> None:
@@ -118,8 +138,72 @@ def test_the_process_becomes_the_server_and_its_key_is_no_argument(
     assert "secret" not in arguments
 
 
+class NotVllmError(Exception):
+    """Another engine loads the model."""
+
+
+def _not_vllm(*_: Any, **__: Any) -> Any:
+    raise NotVllmError
+
+
+def test_auto_hands_a_model_to_vllm_that_it_implements(
+    chat_folder: str,
+    adapter_folders: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A package in vLLM's form stands for an installed vLLM, and a list for the GPUs."""
+    registry = tmp_path / "lib/vllm/model_executor/models/registry.py"
+    registry.parent.mkdir(parents=True)
+    registry.write_text(
+        "import torch_that_is_absent\n"
+        '_TEXT_GENERATION_MODELS = {"LlamaForCausalLM": ("llama", "LlamaForCausalLM")}\n'
+        '_EMBEDDING_MODELS = {"BertModel": ("bert", "BertModel")}\n'
+        '_MULTIMODAL_MODELS: dict[str, tuple] = {"Qwen2VL": ("qwen2_vl", "Qwen2VL")}\n'
+        '_TRANSFORMERS_BACKEND_MODELS = {"TransformersForCausalLM": ("transformers", "T")}\n'
+        "_ALL = {**_TEXT_GENERATION_MODELS}\n"
+    )
+    assert own_architectures() == frozenset()
+    (tmp_path / "lib/vllm/__init__.py").write_text("raise ImportError('slow')\n")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    assert own_architectures() == {"LlamaForCausalLM", "Qwen2VL"}
+
+    program = tmp_path / "vllm"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert not vllm_is_usable(), "no GPU"
+    monkeypatch.setattr("serving.vllm.selection.gpu_count", lambda: 1)
+    assert not vllm_is_usable(), "a GPU that torch cannot use"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert vllm_is_usable()
+
+    dora = adapter(tmp_path / "dora", use_dora=True)
+    bloom = tmp_path / "bloom"
+    bloom.mkdir()
+    (bloom / "config.json").write_text('{"architectures": ["BloomForCausalLM"]}')
+    served: list[str] = []
+    monkeypatch.setattr(
+        "serving.vllm.command_line.serve_with_vllm",
+        lambda options, adapters, listener: served.append(options.model) or 7,
+    )
+    monkeypatch.setattr("serving.load.load_served_model", _not_vllm)
+    good = ServeOptions(chat_folder, port=0, adapters=(f"a={adapter_folders['first']}",))
+    assert run_server(good) == 7
+    for model, adapters, words in (
+        (bloom, (), "no implementation of its own of BloomForCausalLM"),
+        (chat_folder, (f"a={dora}",), "it is a DoRA"),
+        (tmp_path / "x.gguf", (), "is a GGUF file"),
+        ("org/model", (), "is not known before it is downloaded"),
+    ):
+        with pytest.raises(NotVllmError):
+            run_server(ServeOptions(str(model), port=0, adapters=adapters))
+        assert words in capsys.readouterr().err
+    assert served == [chat_folder]
+
+
 def test_the_image_for_gpus_needs_no_other_package_of_the_project() -> None:
-    dockerfile = (ROOT / "containers/serve-gpu/Dockerfile").read_text()
+    copied = (ROOT / "containers/serve-gpu/Dockerfile").read_text()
     script = (
         "import sys, serving.__main__, serving.vllm.command_line, training.listen_address\n"
         "import containers.entrypoint.__main__\n"
@@ -130,5 +214,5 @@ def test_the_image_for_gpus_needs_no_other_package_of_the_project() -> None:
     )
     loaded = set(done.stdout.split())
     ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} & loaded
-    assert all(f"COPY {name} /src/{name}" in dockerfile for name in ours), ours
+    assert all(f"COPY {name} /opt/temper/code/{name}" in copied for name in ours), ours
     assert not {"pydantic", "torch", "transformers", "starlette"} & loaded

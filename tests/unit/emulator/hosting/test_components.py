@@ -13,7 +13,7 @@ Request = dict[str, Any]
 COMPUTE = {"NumberOfAcceleratorDevicesRequired": 1, "MinMemoryRequiredInMb": 4096}
 
 
-def _endpoint(account: HostedAccount, least: int = 0, most: int = 2, **changes: Any) -> None:
+def make_endpoint(account: HostedAccount, least: int = 0, most: int = 2, **changes: Any) -> None:
     scaling = {"Status": "ENABLED", "MinInstanceCount": least, "MaxInstanceCount": most}
     main = {
         "VariantName": "main",
@@ -36,7 +36,7 @@ def _request(model: str, name: str = "base", copies: int = 1, **changes: Any) ->
     }
 
 
-def _create(account: HostedAccount, request: Request, status: str = "InService") -> Request:
+def create(account: HostedAccount, request: Request, status: str = "InService") -> Request:
     account.client("sagemaker").create_inference_component(**request)
     return account.component_until(status, request["InferenceComponentName"])
 
@@ -58,12 +58,12 @@ def _ask(account: HostedAccount, name: str = "base") -> str:
 
 
 def test_adapters_answer_through_their_base(account: HostedAccount) -> None:
-    _endpoint(account)
-    described = _create(account, _request(account.model("one")))
+    make_endpoint(account)
+    described = create(account, _request(account.model("one")))
     assert described["RuntimeConfig"] == {"DesiredCopyCount": 1, "CurrentCopyCount": 1}
     sagemaker = account.client("sagemaker")
     for name in ("legal", "sales"):
-        shown = _create(account, _adapter(account, name))
+        shown = create(account, _adapter(account, name))
         assert shown["VariantName"] == "main" and "RuntimeConfig" not in shown
     assert [_ask(account, name) for name in ("base", "legal", "sales")] == ["one", "legal", "sales"]
     listed = sagemaker.list_inference_components(EndpointNameEquals="support", SortBy="Name")
@@ -82,16 +82,16 @@ def test_adapters_answer_through_their_base(account: HostedAccount) -> None:
 def test_an_adapter_that_the_container_refuses_fails_with_its_words(
     account: HostedAccount,
 ) -> None:
-    _endpoint(account)
-    _create(account, _request(account.model("one")))
-    described = _create(account, _adapter(account, "wide", crash="x"), "Failed")
+    make_endpoint(account)
+    create(account, _request(account.model("one")))
+    described = create(account, _adapter(account, "wide", crash="x"), "Failed")
     assert "the rank of the adapter is 64, at most 16 is allowed" in described["FailureReason"]
     assert _ask(account) == "one"
 
 
 def test_a_component_without_copies_has_no_capacity(account: HostedAccount) -> None:
-    _endpoint(account)
-    _create(account, _request(account.model("one")))
+    make_endpoint(account)
+    create(account, _request(account.model("one")))
     sagemaker = account.client("sagemaker")
     sagemaker.update_inference_component_runtime_config(
         InferenceComponentName="base", DesiredRuntimeConfig={"CopyCount": 0}
@@ -112,15 +112,15 @@ def test_a_component_without_copies_has_no_capacity(account: HostedAccount) -> N
 
 
 def test_more_copies_than_the_instances_hold(account: HostedAccount) -> None:
-    _endpoint(account)
-    described = _create(account, _request(account.model("one"), copies=3), "Failed")
+    make_endpoint(account)
+    described = create(account, _request(account.model("one"), copies=3), "Failed")
     assert "MaxInstanceCount does not allow more instances" in described["FailureReason"]
 
 
 def test_an_update_rolls_to_another_model(account: HostedAccount) -> None:
-    _endpoint(account)
-    _create(account, _request(account.model("one")))
-    _create(account, _adapter(account, "legal"))
+    make_endpoint(account)
+    create(account, _request(account.model("one")))
+    create(account, _adapter(account, "legal"))
     account.client("sagemaker").update_inference_component(
         InferenceComponentName="base",
         Specification={"ModelName": account.model("two"), "ComputeResourceRequirements": COMPUTE},
@@ -138,8 +138,8 @@ def test_an_update_rolls_to_another_model(account: HostedAccount) -> None:
 
 
 def test_an_update_that_cannot_start_is_rolled_back(account: HostedAccount) -> None:
-    _endpoint(account)
-    _create(account, _request(account.model("one")))
+    make_endpoint(account)
+    create(account, _request(account.model("one")))
     bad = account.model("bad", crash="x")
     account.client("sagemaker").update_inference_component(
         InferenceComponentName="base",
@@ -188,7 +188,7 @@ def test_an_update_that_cannot_start_is_rolled_back(account: HostedAccount) -> N
     ],
 )
 def test_requests_that_break_a_rule(account: HostedAccount, changes: Request, message: str) -> None:
-    _endpoint(account)
+    make_endpoint(account)
     request = {**_request(account.model("one")), **changes}
     request = {key: value for key, value in request.items() if value is not None}
     with pytest.raises(ClientError, match=message):
@@ -202,6 +202,6 @@ def test_an_endpoint_of_models_takes_no_components(account: HostedAccount) -> No
 
 
 def test_a_component_must_be_named(account: HostedAccount) -> None:
-    _endpoint(account)
+    make_endpoint(account)
     with pytest.raises(ClientError, match="Inference Component Name header is required"):
         account.ask()

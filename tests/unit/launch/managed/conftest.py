@@ -121,7 +121,8 @@ def managed(
         sagemaker.train = train
         client = sagemaker.client
         timings = BedrockTimings(customize_s=300)
-        bedrock = BedrockEmulator(DEV.region, client, clock, home / "bedrock", timings, train)
+        bedrock = BedrockEmulator(DEV.region, client, clock, home / "bedrock", timings)
+        bedrock.customizations.train = train
         deploy_by_hand(sagemaker, DEV)
         _publish(client)
         bedrock.add_foundation_model(MICRO, weights)

@@ -1,0 +1,1 @@
+"""Report of a watch: JSON, an HTML page, lines for the terminal, CloudWatch metrics."""

@@ -1,0 +1,1 @@
+"""Two-sample permutation tests, control charts, and the decision over several windows."""

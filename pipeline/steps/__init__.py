@@ -1,0 +1,1 @@
+"""Kinds of steps on this machine, one file each."""

@@ -1,0 +1,133 @@
+"""Quote of a search: trials, time and dollars that it takes at most."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from launch.targets.base import Target
+from planning import Plan, make_plan
+from search.budget import SearchBudget
+from search.job_file import SearchJob
+from search.prices import hourly_usd
+from search.trial_runner import PricedJob, TrialRunner
+from training.errors import JobError, Problem, RunError
+from training.report.formatting import duration
+
+
+@dataclass(frozen=True)
+class SearchQuote:
+    """Time and cost of a search by the plan of its job.
+
+    Attributes:
+        lines: Lines for the user.
+        question: Question to confirm before anything is paid for.
+        kept_usd: Part of `max_cost` that is kept for the runs with other seeds.
+    """
+
+    lines: tuple[str, ...]
+    question: str
+    kept_usd: float = 0.0
+
+
+def quote_search(search: SearchJob, runner: TrialRunner, ledger: SearchBudget) -> SearchQuote:
+    """Return what a search takes if every trial runs to its end.
+
+    Args:
+        search: The search.
+        runner: Place where its trials run.
+        ledger: Costs of its earlier starts.
+
+    Raises:
+        RunError: The job as written does not fit the machine.
+        JobError: `max_cost` is less than a trial and the runs with other seeds can cost.
+    """
+    plan = make_plan(search.job)
+    if not plan.fits:
+        raise RunError("\n".join(plan.refused))
+    priced = runner.price(search.job)
+    lines = [time_line(search, plan)]
+    kept = 2 * search.settings.seeds * (priced.most_usd or 0.0)
+    if priced.most_usd is None:
+        return SearchQuote(tuple(lines), _unlimited(search, plan))
+    limit = search.settings.max_cost
+    assert limit is not None
+    if limit < priced.most_usd + kept:
+        raise JobError(str(search.path), [_too_little(search, priced, limit, kept)])
+    lines.append(price_line(search, priced, kept))
+    spent = f", {ledger.most_usd:.2f} USD of which are spent" if ledger.most_usd else ""
+    question = f"Start trials of {search.job.name} for at most {limit:.2f} USD{spent}?"
+    return SearchQuote(tuple(lines), question, kept)
+
+
+def time_line(search: SearchJob, plan: Plan) -> str:
+    """Return how long a search takes if every trial runs to its end.
+
+    Args:
+        search: The search.
+        plan: Plan of its job.
+    """
+    settings = search.settings
+    runs = math.ceil(settings.num_trials / settings.parallel) + 2 * settings.seeds
+    low, high = (duration(3600 * runs * hours) for hours in (plan.hours.low, plan.hours.high))
+    parallel = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
+    return (
+        f"{settings.algorithm}, {settings.num_trials} trials{parallel} and "
+        f"{2 * settings.seeds} runs with other seeds: {low} to {high} if none ends early"
+    )
+
+
+def price_line(search: SearchJob, priced: PricedJob, kept_usd: float) -> str:
+    """Return what one trial can cost, and what is kept for the runs with other seeds.
+
+    Args:
+        search: The search.
+        priced: Its job as written.
+        kept_usd: Part of the limit that is kept.
+    """
+    assert priced.limit_s is not None and priced.most_usd is not None
+    hourly = hourly_usd(search.job, search.settings)
+    seeds = f"; {kept_usd:.2f} USD are kept for runs with other seeds" if kept_usd else ""
+    return (
+        f"a trial is ended after {duration(priced.limit_s)} and costs at most "
+        f"{priced.most_usd:.2f} USD ({hourly:.2f} USD an hour){seeds}"
+    )
+
+
+def target_lines(search: SearchJob, runner: TrialRunner, target: Target | None) -> tuple[str, ...]:
+    """Return what the target says about a trial, after it has checked the job.
+
+    Args:
+        search: The search.
+        runner: Place where its trials run.
+        target: The target; None for this machine.
+
+    Raises:
+        TemperError: The job cannot run there; lists every problem.
+    """
+    prepared = runner.price(search.job).prepared
+    if target is None or prepared is None:
+        return ()
+    return tuple(f"each trial: {line}" for line in target.quote(prepared).lines)
+
+
+def _unlimited(search: SearchJob, plan: Plan) -> str:
+    settings = search.settings
+    runs = settings.num_trials + 2 * settings.seeds
+    low, high = (runs * usd for usd in (plan.cost_usd.low, plan.cost_usd.high))
+    cost = f"{low:.2f} to {high:.2f} USD by the plan" if high else "an unknown cost"
+    return f"Start up to {runs} runs of {search.job.name} for {cost}, without a limit (max_cost)?"
+
+
+def _too_little(search: SearchJob, priced: PricedJob, limit: float, kept: float) -> Problem:
+    assert priced.most_usd is not None
+    needed = math.ceil(100 * (priced.most_usd + kept)) / 100
+    seeds = search.settings.seeds
+    with_seeds = f", and {2 * seeds} runs with other seeds {kept:.2f} USD" if seeds else ""
+    instead = ", or set search.seeds to 0" if seeds else ""
+    return Problem(
+        "search.max_cost",
+        f"is less than the search needs: one trial can cost {priced.most_usd:.2f} USD{with_seeds}",
+        f"{limit:.2f} USD",
+        f"Set it to {needed:.2f} USD or more{instead}",
+    )

@@ -1,0 +1,1 @@
+"""Functions of pipelines that retrain: what starts an execution, and its Lambda steps."""

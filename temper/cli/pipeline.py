@@ -1,0 +1,83 @@
+"""Commands of pipelines: pipeline run, pipeline status, pipeline render."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from temper.cli.extras import require
+from temper.cli.group import CommandGroup
+from temper.cli.options import RUNS, EnvironmentOption, RunsOption
+from temper.cli.registry import DEFAULT_REGISTRY, RegistryOption
+
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The pipeline file, such as pipelines/docs.yaml.")
+]
+HomeOption = Annotated[Path, typer.Option("--home", help="The folder of all pipelines.")]
+HOME = Path("pipeline-runs")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    group = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+    group.command("run")(_run)
+    group.command("status")(_status)
+    group.command("render")(_render)
+    app.add_typer(group, name="pipeline")
+
+
+_HELP = "Run a pipeline: train, decide, register, deploy."
+
+
+def _run(
+    file: FileArgument,
+    env: Annotated[
+        str | None, typer.Option(help="Also register and deploy in this environment.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run unchanged steps too.")] = False,
+    ignore_cooldown: Annotated[
+        bool, typer.Option("--ignore-cooldown", help="Train although the last was just now.")
+    ] = False,
+    runs: RunsOption = RUNS,
+    registry: RegistryOption = DEFAULT_REGISTRY,
+    home: HomeOption = HOME,
+) -> int:
+    """Run the steps that have something new to do.
+
+    Unchanged data means no run. The same command resumes a pipeline at the step that failed.
+    """
+    require("train")
+    from pipeline.command import PipelineOptions, run_here
+    from pipeline.run import RunOptions
+
+    options = RunOptions(fresh=fresh, ignore_cooldown=ignore_cooldown)
+    return run_here(PipelineOptions(file, registry, runs, home, env, options))
+
+
+def _status(file: FileArgument, home: HomeOption = HOME) -> int:
+    """Print the state of each step, and the last runs."""
+    from pipeline.command import print_status
+
+    return print_status(file, home)
+
+
+def _render(
+    file: FileArgument,
+    env: EnvironmentOption = "dev",
+    out: Annotated[Path | None, typer.Option(help="Write the definition to this file.")] = None,
+    upsert: Annotated[
+        bool, typer.Option("--upsert", help="Create or update the pipeline in AWS.")
+    ] = False,
+    start: Annotated[bool, typer.Option("--start", help="Start it in AWS, too.")] = False,
+) -> int:
+    """Render a pipeline for SageMaker Pipelines.
+
+    Every step is checked against the request of its operation.
+    """
+    require("launch")
+    require("prepare")
+    from pipeline.command import RenderOptions, render_pipeline
+
+    return render_pipeline(RenderOptions(file, env, out, upsert, start))

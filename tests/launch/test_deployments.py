@@ -1,0 +1,122 @@
+"""Rehearsal of deployments to every target, with containers that answer from their files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from deployment.spec import TARGET_KINDS
+from emulator.deployments.scenario import STEPS, DeploymentScenario
+from emulator.environment import EmulatedEnvironment, emulated_services
+from emulator.job_lifecycle import ServiceTimings
+from emulator.model_process import ModelProcess
+from emulator.moto_account import moto_server
+from temper.cli import main
+from tests.containers.image_layout import free_port
+from tests.unit.deployment.conftest import reply
+from tests.unit.emulator.bedrock import make_importable_model
+from tests.unit.emulator.conftest import CONTAINER, PlainRuntime
+from tests.unit.launch.fake_accounts import DEV, VALUES
+from tests.unit.registry.runs import make_run
+from training.export.checksums import write_checksums
+
+VERSIONS = ("first", "second", "third")
+"""Answer of each version."""
+
+
+class PlainModelProcess(ModelProcess):
+    """Process of a model in Bedrock that answers from the model's files."""
+
+    def __init__(self, folder: Path, log: Path):
+        home = log.parent / folder.name
+        home.mkdir(parents=True)
+        (home / "model").symlink_to(folder)
+        self._up, self._log = threading.Event(), log
+        port = free_port()
+        self._url = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-E", str(CONTAINER), str(home), "serve"],
+            env={"PATH": os.environ["PATH"], "SAGEMAKER_BIND_TO_PORT": str(port)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(500):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.01)
+        self._up.set()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedEnvironment]:
+    """Yield an account with the parameters of the platform, and services whose clock is moved."""
+    work = tmp_path_factory.mktemp("work")
+    with moto_server(work / "moto.log") as port:
+        session = boto3.Session("test", "test", region_name=DEV.region)
+        publish_platform(partial(session.client, endpoint_url=f"http://localhost:{port}"))
+        with emulated_services(
+            DEV, work, port, PlainRuntime(), ServiceTimings(), PlainModelProcess
+        ) as emulated:
+            yield emulated
+
+
+def publish_platform(client: Callable[[str], Any]) -> None:
+    """Create the buckets, keys and subnets of the platform, and publish its parameters."""
+    for name in ("data", "runs", "models"):
+        client("s3").create_bucket(Bucket=VALUES[f"buckets/{name}"])
+    keys = [client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
+    subnets = client("ec2").describe_subnets()["Subnets"][:2]
+    values = {
+        **VALUES,
+        "keys/data": keys[0],
+        "keys/models": keys[1],
+        "network/subnets": ",".join(subnet["SubnetId"] for subnet in subnets),
+    }
+    for name, value in values.items():
+        client("ssm").put_parameter(Name=f"/{DEV.prefix}/{name}", Value=value, Type="String")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Return the runs of the versions; the models of all can be imported by Bedrock."""
+    root = tmp_path_factory.mktemp("runs")
+    model = make_importable_model(root / "llama")
+    made = []
+    for text in VERSIONS:
+        run = make_run(root, text)
+        for folder in (run / "model", run / "export" / "transformers-4"):
+            shutil.copytree(model, folder, dirs_exist_ok=True)
+            (folder / "reply.json").write_text(reply(text))
+        write_checksums(run / "model")
+        made.append(run)
+    return tuple(made)
+
+
+@pytest.mark.slow
+def test_every_target_goes_up_is_swapped_rolls_back_and_comes_down(
+    environment: EmulatedEnvironment,
+    runs: tuple[Path, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with capsys.disabled():
+        result = DeploymentScenario(environment, runs, main, print).run()
+    assert set(result.versions) >= {kind for kind in TARGET_KINDS if kind != "hyperpod"}
+    first, second, _ = VERSIONS
+    for kind, answers in result.answers.items():
+        swapped = [second] * (len(answers) - 1)
+        assert list(answers.values()) == [first, *swapped], kind
+    assert all(tuple(steps) == STEPS for steps in result.seconds.values())

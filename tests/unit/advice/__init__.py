@@ -1,0 +1,1 @@
+"""Tests of the advice between approaches to adapt a model."""

@@ -1,0 +1,125 @@
+"""Questions that cannot be answered: one message with every problem."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from advice.advise import advise
+from advice.question import Asked, Question, Requirements, read_question
+from advice.quotes import Lengths, quote_all
+from tests.factories import docstring_pairs, write_jsonl
+from training.errors import JobError
+
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": False,
+}
+
+
+@pytest.fixture(scope="module")
+def llama_8b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama-8b")
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_jsonl(tmp_path_factory.mktemp("rows") / "rows.jsonl", docstring_pairs(300))
+
+
+def ask(model: Path | str, data: Path | str, job: Path | None = None, **needs: object) -> Question:
+    return read_question(Asked(job, "", str(model), str(data), Requirements(**needs)))  # type: ignore[arg-type]
+
+
+def problems(model: Path | str, data: Path | str, job: Path | None = None, **needs: object) -> str:
+    with pytest.raises(JobError) as raised:
+        advise(ask(model, data, job, **needs), 0)
+    return str(raised.value)
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    empty = write_jsonl(tmp_path / "empty.jsonl", [])
+    message = problems(tmp_path / "nowhere", empty, instance="ml.g5.enormous")
+    assert "3 problems" in message
+    assert "there is no such folder" in message
+    assert "the file is empty" in message
+    assert "ml.g5.enormous" in message and "ml.g5.xlarge" in message
+
+
+def test_neither_model_nor_data() -> None:
+    message = problems("", "")
+    assert "--model: there is no model" in message and "--data: there is no data" in message
+
+
+def test_preferences_with_a_question_about_supervised_fine_tuning(
+    tmp_path: Path, llama_8b: Path
+) -> None:
+    row = {"prompt": "What is a river?", "chosen": "A stream.", "rejected": "A cat."}
+    data = write_jsonl(tmp_path / "pairs.jsonl", [row] * 5)
+    job = tmp_path / "job.yaml"
+    document = {
+        "name": "job",
+        "model": {"source": str(llama_8b)},
+        "data": {"train": str(data)},
+        "method": {"kind": "sft"},
+        "train": {"max_steps": 1},
+    }
+    job.write_text(yaml.safe_dump(document))
+    assert "this is a set of preferences" in problems("", "", job)
+
+
+def test_a_model_too_large_for_every_instance(tmp_path: Path, rows: Path) -> None:
+    large = LLAMA_8B | {"hidden_size": 131072, "intermediate_size": 524288}
+    (tmp_path / "config.json").write_text(json.dumps(large))
+    message = problems(tmp_path, rows)
+    assert "1 problem\n" in message
+    assert "no instance of the catalogue trains this model" in message
+    assert "Name a smaller model" in message
+
+
+def test_a_job_of_several_stages(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("name: a\nstages: []\n")
+    assert "advice is for one run" in problems("", "", job)
+
+
+def test_advice_without_weights(llama_8b: Path, rows: Path) -> None:
+    advice = advise(ask(llama_8b, rows), 20)
+    assert "has no weights on this machine" in advice.probe.skipped
+    assert advice.decision.advised is not None
+    quote = advice.quotes["lora"]
+    assert 0 < quote.usd.low < quote.usd.high and quote.machine.startswith("1 × ml.g")
+    assert advice.quotes["full"].usd.low > quote.usd.low
+    assert advice.quotes["few_shot"].added_tokens > 0
+
+
+def test_limits_exclude_ways(llama_8b: Path, rows: Path) -> None:
+    needs = {"instance": "ml.g5.xlarge", "budget_usd": 0.01, "max_ttft_s": 0.001}
+    quotes = quote_all(ask(llama_8b, rows, **needs), Lengths(300, 200, 100, 3), None)
+    assert "no instance begins to answer within 1 ms" in quotes["rag"].excluded
+    free = quote_all(
+        ask(llama_8b, rows, **needs | {"max_ttft_s": None}), Lengths(300, 200, 100, 3), None
+    )
+    assert "needs" in free["full"].excluded and "GiB on each device" in free["full"].excluded
+    assert "the budget is 0.01" in free["qlora"].excluded
+    assert not free["prompting"].excluded
+
+
+def test_texts_cannot_be_prompted(llama_8b: Path, tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "texts.jsonl", [{"text": "A river is a stream. " * 50}] * 20)
+    advice = advise(ask(llama_8b, data), 0)
+    excluded = {scored.approach for scored in advice.decision.approaches if scored.excluded}
+    assert excluded == {"prompting", "few_shot", "prompt_tuning"}
+    assert advice.quotes["lora"].job["method"] == {"kind": "pretrain"}
