@@ -23,6 +23,7 @@ from emulator.hosting.context import HostingContext, HostingTimings
 from emulator.hub import EmulatedHub
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
+from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
 from emulator.managed_training import Train, train_here
 from emulator.moto_account import ACCOUNT
@@ -69,6 +70,7 @@ class SageMakerEmulator:
         hosting: Models and endpoints.
         hub: Public hub, which is empty at first.
         train: Trains the records of serverless customization; on this machine by default.
+        lineage: Lineage entities.
         services: The services, for a server.
     """
 
@@ -106,9 +108,10 @@ class SageMakerEmulator:
             hosting_timings or HostingTimings(),
         )
         self.hosting = Hosting(context, self._list_tags)
+        self.lineage = LineageApi(region, context.clock.now)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations},
+            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -174,6 +177,7 @@ class SageMakerEmulator:
             job.join(self._timings.grace_s)
         self.processing.close(self._timings.grace_s)
         self.hosting.close()
+        self.lineage.clear()
         self._jobs, self._past_jobs = {}, {}
         self.faults = FaultInjection()
         for service in self.services:

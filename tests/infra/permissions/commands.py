@@ -38,6 +38,7 @@ from tests.infra.permissions.cases import (
 
 Call = tuple[str, str, dict[str, Any]]
 OUR_JOB = SM + "training-job/temper-all-a"
+OUR_PIPELINE = SM + "pipeline/temper-all-docs"
 TUNING = SM + "hyper-parameter-tuning-job/temper-all-a"
 OUR_PROCESSING = SM + "processing-job/temper-all-prepare-a"
 CLUSTER = SM + "cluster/abcdefghijkl"
@@ -139,6 +140,13 @@ _PUSH: tuple[Call, ...] = (
     ("kms:GenerateDataKey", "{key:models}", {}),
     ("kms:Decrypt", "{key:models}", {}),
     ("sagemaker:CreateModelPackage", _PACKAGE, {}),
+    ("sagemaker:ListArtifacts", "*", {}),
+    ("sagemaker:ListActions", "*", {}),
+    ("sagemaker:ListAssociations", "*", {}),
+    ("sagemaker:CreateArtifact", SM + "artifact/0123456789abcdef", {}),
+    ("sagemaker:CreateAction", SM + "action/support-0123456789", {}),
+    ("sagemaker:AddAssociation", SM + "artifact/0123456789abcdef", {}),
+    ("sagemaker:AddAssociation", SM + "action/support-0123456789", {}),
 )
 _CHANGE_STAGE: tuple[Call, ...] = (
     *_REGISTRY,
@@ -263,6 +271,8 @@ LOCAL = (
     "redteam",
     "review",
     "rehearse",
+    "plan-pipeline",
+    "rehearse-pipeline",
     "rehearse-deploy",
     "schema",
     "serve",
@@ -280,8 +290,24 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
     "train": (ENGINEER, (*_SUBMIT, *_CUSTOMIZE)),
-    # Its steps are commands of this table, for engineers, approvers and deployers.
-    "pipeline": ("administrator", ()),
+    "start-pipeline": (ENGINEER, (("sagemaker:StartPipelineExecution", OUR_PIPELINE, {}),)),
+    # The steps of `run` are commands of this table, for engineers, approvers and deployers.
+    "pipeline": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            *(
+                (f"sagemaker:{action}", OUR_PIPELINE, {})
+                for action in (
+                    *("DescribePipeline", "CreatePipeline", "UpdatePipeline", "AddTags"),
+                    "StartPipelineExecution",
+                )
+            ),
+            ("iam:PassRole", ROLE + "{role:Pipeline}", TO_SAGEMAKER),
+            ("s3:PutObject", "{data}/pipelines/docs/jobs/a/job.yaml", {}),
+            ("kms:GenerateDataKey", "{key:data}", {}),
+        ),
+    ),
     "prepare": (
         ENGINEER,
         (
