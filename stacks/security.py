@@ -402,14 +402,7 @@ class SecurityStack(TemperStack):
             *([processing.remove_unfinished(context)] if self._processing else []),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
-        # In one policy: IAM attaches ten to a role, and the budget needs one.
-        serving = engineer.serving_statements(context, import_role=self.import_role)
-        if self._pipeline:
-            serving += pipeline.engineer_statements(context, self._pipeline.role)
-        if self.customization_role:
-            role = self.customization_role
-            serving += managed_customization.engineer_statements(context, role=role)
-        self._engineer.attach_policy("Serving", *serving)
+        self._attach_engineer_serving()
         if environment.images.build:
             self._engineer.attach_policy("Builds", *image_builds.statements(self.names))
         if environment.hyperpod.enabled:
@@ -450,6 +443,17 @@ class SecurityStack(TemperStack):
         self._deployer.attach_policy("Bedrock", *bedrock)
         fences = model_deployer.guardrail_statements(context, settings)
         self._deployer.attach_policy("Fences", *fences)
+
+    def _attach_engineer_serving(self) -> None:
+        context = self.context
+        # In one policy: IAM attaches ten to a role, and the budget needs one.
+        serving = engineer.serving_statements(context, import_role=self.import_role)
+        if self._pipeline:
+            serving += pipeline.engineer_statements(context, self._pipeline.role)
+        if self.customization_role:
+            role = self.customization_role
+            serving += managed_customization.engineer_statements(context, role=role)
+        self._engineer.attach_policy("Serving", *serving)
 
     def _attach_customization(self) -> None:
         """Let Bedrock read the records of customizations, and write what it makes of them."""
