@@ -332,7 +332,7 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
 
-bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve with transformers serve under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
+bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.dev  ## compare temper serve with transformers serve, and with llama.cpp, under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
 	@$(PY) -m benchmarks.serving $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]
