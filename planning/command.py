@@ -33,12 +33,7 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
     except JobError as error:
         raise JobError(str(path), error.problems) from None
     if out:
-        try:
-            plan.write(out)
-        except OSError as error:
-            raise JobError(
-                str(path), [Problem("--out", f"cannot be written: {error.strerror}", str(out))]
-            ) from None
+        write_plan(plan, path, out)
     from rich.console import Console
 
     from planning.render import render_plan, render_refusal
@@ -55,3 +50,21 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
 def _own_plan(job: Job | Pipeline) -> Plan:
     """Return the plan of a job on the machines that it names, next to what providers ask."""
     return replace(make_plan(with_public_model(job)), managed=tuple(managed_quotes(job)))
+
+
+def write_plan(plan: Plan, path: Path, out: Path) -> None:
+    """Write a plan as JSON.
+
+    Args:
+        plan: The plan.
+        path: The job file, for messages.
+        out: File to write.
+
+    Raises:
+        JobError: It cannot be written.
+    """
+    try:
+        plan.write(out)
+    except OSError as error:
+        problem = Problem("--out", f"cannot be written: {error.strerror}", str(out))
+        raise JobError(str(path), [problem]) from None

@@ -96,9 +96,10 @@ def _plan(
 
     The exit code is 2 if the job does not fit.
     """
-    from training.config.load import prepares_data, read_document
+    from training.config.load import prepares_data, read_document, searches_hyperparameters
 
-    if job.is_file() and prepares_data(read_document(job)):
+    document = read_document(job) if job.is_file() else None
+    if prepares_data(document):
         require("prepare")
         from preparation.command import plan_preparation
 
@@ -110,6 +111,10 @@ def _plan(
 
     read_s3_with(read_object)
     read_registry_with(read_registry)
+    if searches_hyperparameters(document):
+        from search.plan_command import print_search_plan
+
+        return print_search_plan(job, overrides(set_), out)
     return print_plan(job, overrides(set_), out)
 
 
