@@ -199,7 +199,7 @@ class EvaluationApi:
     def _score(
         self, job: Mapping[str, Any], metric: str, row: Mapping[str, Any], answer: str
     ) -> float | None:
-        """Return the score of an answer; None if the judge names no number.
+        """Return the score of an answer; None if the judge names none.
 
         Args:
             job: The job.
