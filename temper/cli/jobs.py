@@ -34,12 +34,19 @@ def register(app: typer.Typer) -> None:
 def _train(
     job: JobArgument,
     target: Annotated[
-        str, typer.Option(help="local, sagemaker, hyperpod, slurm or eks.")
+        str,
+        typer.Option(
+            help="local, sagemaker, hyperpod, slurm, eks, jumpstart, "
+            "sagemaker-serverless or bedrock-customization."
+        ),
     ] = "local",
     env: EnvironmentOption = "dev",
     set_: SetOption = None,
     image: Annotated[str, typer.Option(help="Train in this container image.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
+    accept_eula: Annotated[
+        bool, typer.Option("--accept-eula", help="Accept the license of a model of AWS.")
+    ] = False,
     runs: RunsOption = RUNS,
 ) -> int:
     """Train a job, or resume its unfinished run.
@@ -52,9 +59,10 @@ def _train(
 
         train_job(job, overrides(set_), runs=runs, fresh=fresh)
         return 0
-    from launch.commands import submit_job
+    from launch.commands import SubmitOptions, submit_job
 
-    submit_job(job, overrides(set_), target=target, env=env, image=image, fresh=fresh, runs=runs)
+    options = SubmitOptions(target, env, image, fresh, accept_eula)
+    submit_job(job, overrides(set_), options, runs)
     return 0
 
 
