@@ -19,7 +19,7 @@ _QUOTE = "  "
 """Beginning of the lines with the price, which a swap repeats."""
 
 
-class CommandRunner:
+class InProcessRunner:
     """Runner of `temper` commands.
 
     While a command waits for AWS, the emulated clock advances instead: hours pass at once.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emulator.deployments.command_runner import CommandRunner, Main
+from emulator.deployments.command_runner import InProcessRunner, Main
 from emulator.deployments.leftovers import leftovers
 from emulator.deployments.rehearsed_kinds import (
     ADAPTER,
@@ -74,7 +74,7 @@ class DeploymentScenario:
         self._runs = {NAME: dict(zip(VERSIONS, runs, strict=True))}
         if adapters:
             self._runs[ADAPTER] = dict(zip(VERSIONS, adapters, strict=True))
-        self.runner = CommandRunner(environment, main, print_line)
+        self.runner = InProcessRunner(environment, main, print_line)
         self.result = DeploymentResult()
         publish_serving(environment)
         requests = put_requests(environment, self._bucket())
