@@ -53,11 +53,11 @@ ifneq ($(IMAGE),)
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks ENV=dev]
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|bedrock-customization ENV=dev] [EULA=1]
 	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
-	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(EULA),--accept-eula)
 endif
 
 prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch) $(if $(filter ray,$(TARGET)),$(VENV)/.ray)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm|ray ENV=dev NODES=2]
@@ -332,7 +332,7 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
 
-bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve with transformers serve under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
+bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.dev  ## compare temper serve with transformers serve, and with llama.cpp, under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
 	@$(PY) -m benchmarks.serving $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]

@@ -20,6 +20,7 @@ from stacks.policies import (
     image_approver,
     image_build,
     image_builds,
+    managed_customization,
     model_approver,
     model_deployer,
     monitoring,
@@ -135,6 +136,15 @@ class SecurityStack(TemperStack):
                 arn("bedrock", "model-customization-job/*"),
             ],
         )
+        self._customization: ServiceRole | None = None
+        if self.environment_settings.training.managed_customization:
+            self._customization = ServiceRole(
+                self,
+                "BedrockCustomization",
+                service="bedrock.amazonaws.com",
+                description="Lets Bedrock read records, write results and call graders",
+                source_arns=[arn("bedrock", "model-customization-job/*")],
+            )
         self._monitoring = ServiceRole(
             self,
             "Monitoring",
@@ -205,6 +215,7 @@ class SecurityStack(TemperStack):
         self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
         self.import_role = self._import.role
+        self.customization_role = self._customization.role if self._customization else None
         self.monitoring_role = self._monitoring.role
         self.engineer_role = self._engineer.role
         self.approver_role = self._approver.role if self._approver else None
@@ -273,7 +284,8 @@ class SecurityStack(TemperStack):
         jobs = [*self.job_roles, self.engineer_role]
         serving = [self.serving_role, self.deployer_role]
         servers = [role for role in serving if role is not None]
-        around = [self.pipeline_role, self.retraining_role]
+        customizers = [role for role in (self.customization_role,) if role is not None]
+        around = [self.pipeline_role, self.retraining_role, self.customization_role]
         data = self._key(
             "data",
             KeyUsers(
@@ -287,13 +299,17 @@ class SecurityStack(TemperStack):
             "models",
             KeyUsers(
                 # A preparation has no access to models.
-                writers=[role for role in jobs if role is not self.processing_role],
+                writers=[
+                    *(role for role in jobs if role is not self.processing_role),
+                    *customizers,
+                ],
                 readers=[
                     self.import_role,
                     *([self._model_approver.role] if self._model_approver else []),
                     *servers,
                 ],
-                delegated_services=["ecr", "sagemaker"],
+                # Bedrock encrypts a custom model with the key that the engineer grants it.
+                delegated_services=["ecr", "sagemaker", *["bedrock"] * bool(customizers)],
                 reader_accounts=self.environment_settings.training.registry_readers,
             ),
         )
@@ -376,6 +392,7 @@ class SecurityStack(TemperStack):
         self._attach_serving()
         self._attach_pipelines()
         self._import.attach_policy(*bedrock_import.statements(context))
+        self._attach_customization()
         self._monitoring.attach_policy(*monitoring.statements(context))
         self._engineer.attach_policy(
             "Work",
@@ -385,12 +402,7 @@ class SecurityStack(TemperStack):
             *([processing.remove_unfinished(context)] if self._processing else []),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
-        # In one policy: IAM attaches ten to a role, and the budget needs one.
-        self._engineer.attach_policy(
-            "Serving",
-            *engineer.serving_statements(context, import_role=self.import_role),
-            *(pipeline.engineer_statements(context, self._pipeline.role) if self._pipeline else []),
-        )
+        self._attach_engineer_serving()
         if environment.images.build:
             self._engineer.attach_policy("Builds", *image_builds.statements(self.names))
         if environment.hyperpod.enabled:
@@ -431,6 +443,24 @@ class SecurityStack(TemperStack):
         self._deployer.attach_policy("Bedrock", *bedrock)
         fences = model_deployer.guardrail_statements(context, settings)
         self._deployer.attach_policy("Fences", *fences)
+
+    def _attach_engineer_serving(self) -> None:
+        context = self.context
+        # In one policy: IAM attaches ten to a role, and the budget needs one.
+        serving = engineer.serving_statements(context, import_role=self.import_role)
+        if self._pipeline:
+            serving += pipeline.engineer_statements(context, self._pipeline.role)
+        if self.customization_role:
+            role = self.customization_role
+            serving += managed_customization.engineer_statements(context, role=role)
+        self._engineer.attach_policy("Serving", *serving)
+
+    def _attach_customization(self) -> None:
+        """Let Bedrock read the records of customizations, and write what it makes of them."""
+        if not self._customization:
+            return
+        context = self.context
+        self._customization.attach_policy(*managed_customization.role_statements(context))
 
     def _attach_pipelines(self) -> None:
         if not (self._pipeline and self._retraining):
@@ -476,6 +506,11 @@ class SecurityStack(TemperStack):
             **({"roles/processing": self.processing_role.role_arn} if self.processing_role else {}),
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
+            **(
+                {"roles/bedrock-customization": self.customization_role.role_arn}
+                if self.customization_role
+                else {}
+            ),
             "roles/engineer": self.engineer_role.role_arn,
             "roles/on-call": self._on_call.role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,
