@@ -16,6 +16,7 @@ from search.clock import SearchClock
 from search.config import Value
 from search.job_file import SearchJob
 from search.population import stop_step, suggest_member
+from search.run_metrics import NOT_MEASURED
 from search.stop_signals import StopSignals
 from search.suggestions import should_stop, suggest
 from search.trial_runner import PricedJob, Trial, TrialRunner
@@ -243,12 +244,16 @@ class Search:
         self.say(f"{trial_line(done, self.settings.num_trials)}{marks}")
 
     def _refuse_if_all_failed(self, trials: list[FrozenTrial]) -> None:
-        if len(trials) < max(_MAX_FIRST_FAILURES, self.settings.parallel):
+        messages = [str(trial.user_attrs.get("message", "")) for trial in trials]
+        # Another trial of the same job measures no more.
+        hopeless = any(NOT_MEASURED in message for message in messages)
+        if len(trials) < max(_MAX_FIRST_FAILURES, self.settings.parallel) and not hopeless:
             return
         if any(trial.state != TrialState.FAIL for trial in trials):
             return
+        first = "the first trial" if len(trials) == 1 else f"the first {len(trials)} trials"
         raise RunError(
-            f"the first {len(trials)} trials failed, the last one because "
+            f"{first} failed, the last one because "
             f"{trials[-1].user_attrs.get('message') or 'of an unknown reason'}. "
             f"Logs: {self.folder / 'trials'}"
         )

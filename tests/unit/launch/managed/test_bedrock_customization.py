@@ -11,8 +11,10 @@ import pytest
 from launch.adopt import adopt
 from launch.errors import LaunchError
 from launch.submission import read_submission
+from registry.run_model import read_run_model
 from tests.unit.launch.managed.conftest import MICRO, ManagedAccount, submit_job
 from training.errors import JobError
+from training.run_folder import RunFolder
 
 SOURCE = f"bedrock:{MICRO}"
 
@@ -41,6 +43,10 @@ def test_run_from_submission_to_the_custom_model(
     assert model["custom_model"].startswith("arn:aws:bedrock:us-east-1:")
     assert (submission.folder / "model/SHA256SUMS").is_file()
     assert any(path.suffix == ".csv" for path in fetched)
+    RunFolder(submission.folder).set_state("finished")
+    registered = read_run_model(submission.folder)
+    assert list(registered.forms) == ["managed"]
+    assert registered.provenance.base == SOURCE
     assert target.remote_storage(submission)[0][1] > 0
     assert target.delete(submission) == []
     assert target.remote_storage(submission)[0][1] == 0
