@@ -71,14 +71,16 @@ class DeploymentStack(TemperStack):
             scale_component(self, settings.scaling, component=component, name=self.endpoint_name)
         else:
             scale_variant(self, settings.scaling, endpoint=endpoint, name=self.endpoint_name)
-        if settings.watch:
+        if settings.watch and serving.watch_caller:
             DeploymentWatch(
                 self,
                 "Watch",
                 context=context,
                 settings=settings,
                 endpoint=self.endpoint_name,
-                serving=serving,
+                caller=serving.watch_caller,
+                role=serving.role,
+                network={"Subnets": serving.subnets, "SecurityGroupIds": [serving.group]},
                 tags={tags.DEPLOYMENT: settings.name, "Environment": environment.name},
                 pages=pages,
             )

@@ -14,7 +14,6 @@ from stacks.constructs.alarm_set import RUNBOOKS
 from stacks.constructs.model_endpoint import VARIANT
 from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import IamContext
-from stacks.serving import ServingStack
 from stacks.settings.serving import DeploymentSettings, Watch
 
 _INPUTS, _OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
@@ -33,7 +32,9 @@ class DeploymentWatch(Construct):
         context: Names and keys of the environment.
         settings: The deployment, which has a watch.
         endpoint: Name of its endpoint.
-        serving: Stack with the roles and the network of the job.
+        caller: Role of the schedule.
+        role: Role of the job.
+        network: Subnets and security group of the job, as its request has them.
         tags: Tags of the job, by which costs are assigned.
         pages: Topic that people subscribe to.
     """
@@ -46,17 +47,19 @@ class DeploymentWatch(Construct):
         context: IamContext,
         settings: DeploymentSettings,
         endpoint: str,
-        serving: ServingStack,
+        caller: iam.IRole,
+        role: iam.IRole,
+        network: dict[str, list[str]],
         tags: dict[str, str],
         pages: sns.ITopic,
     ) -> None:
         super().__init__(scope, id)
-        assert settings.watch and serving.watch_caller
+        assert settings.watch
         self._context, self._settings, self._watch = context, settings, settings.watch
         self._names: ResourceNames = context.names
         self._endpoint, self._pages = endpoint, actions.SnsAction(pages)
-        self._serving, self._tags = serving, tags
-        self._schedule(serving.watch_caller)
+        self._role, self._network, self._tags = role, network, tags
+        self._schedule(caller)
         self._add_alarms(self._watch)
 
     def _schedule(self, caller: iam.IRole) -> None:
@@ -84,7 +87,7 @@ class DeploymentWatch(Construct):
         models = f"s3://{names.bucket('models')}/registry/sha256/{self._settings.files}"
         return {
             "ProcessingJobName": f"{names.prefix}-watch-<aws.scheduler.execution-id>",
-            "RoleArn": self._serving.role.role_arn,
+            "RoleArn": self._role.role_arn,
             "AppSpecification": {
                 "ImageUri": f"{names.repository_uri('serve')}@{self._watch.image}",
                 "ContainerEntrypoint": ["python", "-m", "monitoring"],
@@ -125,10 +128,7 @@ class DeploymentWatch(Construct):
             "StoppingCondition": {"MaxRuntimeInSeconds": _MAX_RUNTIME_S},
             "NetworkConfig": {
                 "EnableNetworkIsolation": False,
-                "VpcConfig": {
-                    "Subnets": self._serving.subnets,
-                    "SecurityGroupIds": [self._serving.group],
-                },
+                "VpcConfig": self._network,
             },
             "Tags": [{"Key": key, "Value": value} for key, value in self._tags.items()],
         }
