@@ -53,11 +53,11 @@ ifneq ($(IMAGE),)
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks ENV=dev]
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|bedrock-customization ENV=dev] [EULA=1]
 	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
-	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(EULA),--accept-eula)
 endif
 
 prepare: $(VENV)/.prepare $(if $(filter-out local ray,$(TARGET)),$(VENV)/.launch) $(if $(filter ray,$(TARGET)),$(VENV)/.ray)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm|ray ENV=dev NODES=2]
@@ -81,7 +81,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: pipeline deploy-model swap undeploy deployments record-golden serve chat watch register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: pipeline plan-pipeline start-pipeline rehearse-pipeline deploy-model swap undeploy deployments record-golden serve chat watch register push-model models diff-models promote lineage evaluate export-suite compare review feedback gpu-test bench-gpu measured redteam bias import-job
 
 review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge pairs of answers: make review PAIRS=pairs.jsonl [OUT=labels.jsonl] [PORT=8300] [ARGS="--overlap 0.2"]
 	@$(if $(PAIRS),$(TEMPER) review $(PAIRS) $(if $(OUT),--out $(OUT)) $(if $(PORT),--port $(PORT)) $(ARGS),echo 'make review needs PAIRS=…' >&2; exit 2)
@@ -205,6 +205,15 @@ cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its admin
 cluster-software: $(VENV)/.launch  ## import the image, or build the environment, on a HyperPod Slurm cluster: make cluster-software ENV=dev [IMAGE=…]
 	@$(TEMPER) cluster-software --env $(ENV) $(if $(IMAGE),--image $(IMAGE))
 
+plan-pipeline: $(VENV)/.train $(VENV)/.prepare  ## check every job of a pipeline, with time and cost: make plan-pipeline FILE=pipelines/docs.yaml [ARGS=--cloud]
+	@$(TEMPER) pipeline plan $(FILE) $(ARGS)
+
+start-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch  ## create or update a pipeline in AWS, and start it: make start-pipeline FILE=pipelines/docs.yaml ENV=dev
+	@$(TEMPER) pipeline render $(FILE) --env $(ENV) --upsert --start
+
+rehearse-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch $(VENV)/.node  ## run a pipeline in an emulated account until a rollback: make rehearse-pipeline FILE=pipelines/docs.yaml
+	@$(TEMPER) pipeline rehearse $(FILE) --env $(ENV)
+
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…] [DEPLOY=1]
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)
 
@@ -323,7 +332,7 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
 
-bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.dev  ## compare temper serve with transformers serve under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
+bench-serve: $(VENV)/.train $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.dev  ## compare temper serve with transformers serve, and with llama.cpp, under 1, 4 and 16 clients: make bench-serve [ROUNDS=3] [ARGS="--tokens 48"]
 	@$(PY) -m benchmarks.serving $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]

@@ -53,8 +53,12 @@ def candidate_document(
     if template:
         document["model"]["chat_template"] = template
     document.setdefault("method", _method(form))
-    data = {"validation": {"split": "5%"}, "max_length": _max_length(question, row_tokens)}
-    document["data"] = {**data, **document["data"]}
+    length = _max_length(question, row_tokens)
+    document["data"] = {"validation": {"split": "5%"}, "max_length": length, **document["data"]}
+    if approach == "prompt_tuning":
+        # Virtual tokens take positions of the context.
+        most = max(8, question.shape.context - _VIRTUAL_TOKENS)
+        document["data"]["max_length"] = min(document["data"]["max_length"], most)
     if form == "text":
         document["data"].setdefault("packing", True)
     for key in ("adapter", "compose"):

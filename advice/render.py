@@ -116,7 +116,10 @@ def _rows(advice: Advice, references: _References) -> Iterator[tuple[str, Text]]
     yield from _named("not", lines)
     yield from _named("assumed", [Text(note) for note in (*advice.notes, *quote.notes)])
     if quote.job:
-        yield "next", Text("--out job.yaml writes the job of this advice")
+        yield (
+            "next",
+            Text("--out job.yaml writes the job, --trials FOLDER tries each approach"),
+        )
 
 
 def _named(name: str, lines: Sequence[Text]) -> Iterator[tuple[str, Text]]:

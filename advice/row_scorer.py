@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from evaluation.models.load import default_device, model_folder
 from evaluation.models.windows import text_windows
+from training.config.method_base import RowKind
 from training.config.model import Model
 from training.data.schema.rows import Row
 from training.data.tokenization.row_tokenizer import RowTokenizer
@@ -49,16 +50,24 @@ class RowScorer:
     """
 
     def __init__(self, model: Any, tokenizer: Any, rows: RowTokenizer):
-        self.model, self._tokenizer, self.rows = model, tokenizer, rows
+        self.model, self.tokenizer, self.rows = model, tokenizer, rows
 
     @classmethod
-    def load(cls, model: Model, context: int, chat_template: str | None) -> RowScorer:
+    def load(
+        cls,
+        model: Model,
+        context: int,
+        chat_template: str | None,
+        *,
+        want: RowKind = "dialogue",
+    ) -> RowScorer:
         """Return the scorer of a model's base, on this machine's accelerator if it has one.
 
         Args:
             model: The model.
             context: Longest row, in tokens.
             chat_template: Chat template of conversations.
+            want: Kind of the rows.
 
         Raises:
             ModelError: The model cannot be read.
@@ -67,9 +76,13 @@ class RowScorer:
             model.source, model_folder(model.source), default_device()
         )
         rows = RowTokenizer.from_tokenizer(
-            tokenizer, chat_template=chat_template, want="dialogue", max_length=context
+            tokenizer, chat_template=chat_template, want=want, max_length=context
         )
         return cls(loaded, tokenizer, rows)
+
+    def with_length(self, length: int) -> RowScorer:
+        """Return the same scorer for rows of another maximum length."""
+        return RowScorer(self.model, self.tokenizer, replace(self.rows, max_length=length))
 
     def encode(self, rows: Sequence[Row]) -> list[LabelledTokens]:
         """Return the tokens of the rows that have something to learn within the context."""
@@ -90,7 +103,7 @@ class RowScorer:
                 break
             beginning = text[:_TEXT_CHARS]
             size += len(beginning.encode())
-            for window in text_windows(self._tokenizer, beginning, self.rows.max_length):
+            for window in text_windows(self.tokenizer, beginning, self.rows.max_length):
                 ids = [*window.context, *window.continuation]
                 labels = [IGNORE] * len(window.context) + window.continuation
                 sequences.append(LabelledTokens(ids, labels))
@@ -151,7 +164,7 @@ class RowScorer:
         if self.rows.template is not None:
             return [token for token in ids if token != encoder.bos_id]
         inner = [token for token in ids if token not in (encoder.bos_id, encoder.eos_id)]
-        separator = self._tokenizer("\n\n", add_special_tokens=False)["input_ids"]
+        separator = self.tokenizer("\n\n", add_special_tokens=False)["input_ids"]
         return [*inner, *separator]
 
     def _after(self, before: Sequence[int], row: LabelledTokens) -> LabelledTokens:

@@ -14,9 +14,16 @@ from registry.remote.base import RemoteVersion
 from registry.remote.package_metadata import APPROVED
 from registry.remote.sagemaker import SageMakerRegistry
 from registry.remote.version_files import folder_of
+from training.export.managed_model import MANAGED_MODEL
 
 _PREFERRED = ("safetensors", "safetensors-merged", "gguf", "adapter")
-_READ = ("config.json", "adapter_config.json", "tokenizer_config.json", "base.json")
+_READ = (
+    "config.json",
+    "adapter_config.json",
+    "tokenizer_config.json",
+    "base.json",
+    MANAGED_MODEL,
+)
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
@@ -59,6 +66,11 @@ class DeployedModel:
     def is_adapter(self) -> bool:
         """True if the form is an adapter without its base."""
         return "adapter_config.json" in self.files
+
+    @property
+    def managed(self) -> Mapping[str, Any]:
+        """Names of the model at a provider that keeps its weights; empty for other models."""
+        return self.documents.get(MANAGED_MODEL, {})
 
     @property
     def adapter_rank(self) -> int | None:

@@ -25,6 +25,7 @@ class BedrockTimings:
         import_s: Import of a model.
         create_s: Creation of a custom model, a deployment or provisioned throughput.
         update_s: Change of the model behind a deployment or provisioned throughput.
+        customize_s: Customization of a foundation model.
         batch_s: Wait of a batch inference job before it starts.
         load_s: Load of an imported model that is not in memory, at least.
         idle_s: Time without requests after which an imported model is removed from memory; AWS says
@@ -34,6 +35,7 @@ class BedrockTimings:
     import_s: float = 600.0
     create_s: float = 300.0
     update_s: float = 300.0
+    customize_s: float = 3600.0
     batch_s: float = 60.0
     load_s: float = 60.0
     idle_s: float = 3600.0
@@ -48,6 +50,7 @@ class BedrockFaults:
         failed_imports: Messages of the next imports, which fail.
         failed_creations: Messages of the next custom models, deployments or throughputs, which
             fail.
+        failed_customizations: Messages of the next customizations, which fail.
         failed_updates: Number of the next updates that end with the former model in place.
         model_units: Model units that the account may still provision; None for any number.
     """
@@ -55,6 +58,7 @@ class BedrockFaults:
     without_agreement: set[str] = field(default_factory=set)
     failed_imports: list[str] = field(default_factory=list)
     failed_creations: list[str] = field(default_factory=list)
+    failed_customizations: list[str] = field(default_factory=list)
     failed_updates: int = 0
     model_units: int | None = None
 

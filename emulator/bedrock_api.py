@@ -13,6 +13,7 @@ from emulator.aws_service import AwsService
 from emulator.bedrock_account import BedrockAccount, BedrockFaults, BedrockTimings
 from emulator.bedrock_batch import BatchApi
 from emulator.bedrock_custom_models import CustomModelApi, DeploymentApi
+from emulator.bedrock_customization import CustomizationApi
 from emulator.bedrock_imports import ImportApi
 from emulator.bedrock_runtime import BedrockRuntime, StartProcess
 from emulator.bedrock_throughput import ThroughputApi
@@ -50,6 +51,7 @@ class BedrockEmulator:
         account = BedrockAccount(region, client, clock, home, timings or BedrockTimings())
         self._account = account
         self.imports, self.custom_models = ImportApi(account), CustomModelApi(account)
+        self.customizations = CustomizationApi(account, self.custom_models)
         self.deployments = DeploymentApi(account, self.custom_models)
         self.throughputs = ThroughputApi(account, self.custom_models)
         self._models = BedrockRuntime(
@@ -83,6 +85,7 @@ class BedrockEmulator:
 
     def _control(self) -> AwsService:
         imports, custom, account = self.imports, self.custom_models, self._account
+        customizations = self.customizations
         deployments, throughputs, batches = self.deployments, self.throughputs, self.batches
         return AwsService(
             "bedrock",
@@ -93,6 +96,10 @@ class BedrockEmulator:
                 "GetImportedModel": imports.get_model,
                 "ListImportedModels": imports.list_models,
                 "DeleteImportedModel": imports.delete_model,
+                "CreateModelCustomizationJob": customizations.create,
+                "GetModelCustomizationJob": customizations.get,
+                "ListModelCustomizationJobs": customizations.list,
+                "StopModelCustomizationJob": customizations.stop,
                 "CreateCustomModel": custom.create,
                 "GetCustomModel": custom.get,
                 "ListCustomModels": custom.list,

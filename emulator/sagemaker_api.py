@@ -20,9 +20,12 @@ from emulator.aws_service import AwsServer, AwsService, Handler
 from emulator.clock import Clock, SystemClock
 from emulator.hosting.api import Hosting
 from emulator.hosting.context import HostingContext, HostingTimings
+from emulator.hub import EmulatedHub
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
+from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
+from emulator.managed_training import Train, train_here
 from emulator.moto_account import ACCOUNT
 from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
@@ -30,6 +33,7 @@ from emulator.processing_job import EmulatedProcessingJob
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
+from emulator.serverless_job import EmulatedServerlessJob, check_serverless_request
 from emulator.tuning_api import TuningApi
 
 
@@ -64,6 +68,9 @@ class SageMakerEmulator:
         processing: Processing jobs.
         tuning: Tuning jobs.
         hosting: Models and endpoints.
+        hub: Public hub, which is empty at first.
+        train: Trains the records of serverless customization; on this machine by default.
+        lineage: Lineage entities.
         services: The services, for a server.
     """
 
@@ -81,11 +88,13 @@ class SageMakerEmulator:
         self.faults = FaultInjection()
         self.account, self._home = endpoint, home
         self._runtime, self._timings = runtime, timings
-        self._jobs: dict[str, EmulatedTrainingJob] = {}
+        self._jobs: dict[str, EmulatedTrainingJob | EmulatedServerlessJob] = {}
         self._past_jobs: dict[str, dict[str, Any]] = {}
         self._lock, self._client_lock = threading.Lock(), threading.Lock()
         self._clients: dict[str, Any] = {}
         self._session = boto3.Session("test", "test", region_name=region)
+        self.train: Train = train_here
+        self.hub = EmulatedHub(region, self.client)
         prefix = f"arn:aws:sagemaker:{region}:{ACCOUNT}:processing-job/"
         self.processing = ProcessingApi(self._create_processing_job, prefix)
         tuning_arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:hyper-parameter-tuning-job/"
@@ -99,9 +108,10 @@ class SageMakerEmulator:
             hosting_timings or HostingTimings(),
         )
         self.hosting = Hosting(context, self._list_tags)
+        self.lineage = LineageApi(region, context.clock.now)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations},
+            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -131,6 +141,7 @@ class SageMakerEmulator:
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
+            "DescribeHubContent": self.hub.describe,
             "CreateHyperParameterTuningJob": self.tuning.create,
             "DescribeHyperParameterTuningJob": self.tuning.describe,
             "StopHyperParameterTuningJob": self.tuning.stop,
@@ -143,7 +154,7 @@ class SageMakerEmulator:
             "StopProcessingJob": self.processing.stop,
         }
 
-    def job(self, name: str) -> EmulatedTrainingJob:
+    def job(self, name: str) -> EmulatedTrainingJob | EmulatedServerlessJob:
         """Return the job of a name.
 
         Raises:
@@ -166,6 +177,7 @@ class SageMakerEmulator:
             job.join(self._timings.grace_s)
         self.processing.close(self._timings.grace_s)
         self.hosting.close()
+        self.lineage.clear()
         self._jobs, self._past_jobs = {}, {}
         self.faults = FaultInjection()
         for service in self.services:
@@ -198,7 +210,11 @@ class SageMakerEmulator:
         return search_jobs(request, jobs)
 
     def _create(self, request: dict[str, Any]) -> dict[str, Any]:
-        check_request(request, self.client, self.faults.quotas)
+        serverless = "ServerlessJobConfig" in request
+        if serverless:
+            check_serverless_request(request, self.client, self.hub)
+        else:
+            check_request(request, self.client, self.faults.quotas)
         name = request["TrainingJobName"]
         arn = f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:training-job/{name}"
         with self._lock:
@@ -207,17 +223,31 @@ class SageMakerEmulator:
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region",
                 )
-            job = self._jobs[name] = EmulatedTrainingJob(
-                request,
-                arn=arn,
-                home=self._home / name,
-                bucket=EmulatedBucket(self.client("s3")),
-                log_sink=self._log_sink(request, "Training"),
-                runtime=self._runtime,
-                timings=self._timings,
-            )
+            make = self._serverless_job if serverless else self._training_job
+            job = self._jobs[name] = make(request, arn)
         job.start()
         return {"TrainingJobArn": arn}
+
+    def _training_job(self, request: dict[str, Any], arn: str) -> EmulatedTrainingJob:
+        return EmulatedTrainingJob(
+            request,
+            arn=arn,
+            home=self._home / request["TrainingJobName"],
+            bucket=EmulatedBucket(self.client("s3")),
+            log_sink=self._log_sink(request, "Training"),
+            runtime=self._runtime,
+            timings=self._timings,
+        )
+
+    def _serverless_job(self, request: dict[str, Any], arn: str) -> EmulatedServerlessJob:
+        return EmulatedServerlessJob(
+            request,
+            arn=arn,
+            home=self._home / request["TrainingJobName"],
+            client=self.client,
+            hub=self.hub,
+            train=self.train,
+        )
 
     def _create_processing_job(self, request: dict[str, Any], arn: str) -> EmulatedProcessingJob:
         return EmulatedProcessingJob(

@@ -161,7 +161,9 @@ class Scenario:
 
     @property
     def _training_job(self) -> EmulatedTrainingJob:
-        return self.environment.service.job(self._job_name)
+        job = self.environment.service.job(self._job_name)
+        assert isinstance(job, EmulatedTrainingJob), "a rehearsal runs in containers"
+        return job
 
     def _starts(self) -> list[list[JobProgress]]:
         """Return the steps that each start of the latest attempt has logged."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from emulator.botocore_schema import validation_errors
+from emulator.botocore_schema import service_model, validation_errors
 from emulator.request_validation import RequestRejected
 
 _MAX_PAGE = 100
@@ -39,7 +39,12 @@ def search_jobs(request: Mapping[str, Any], jobs: list[dict[str, Any]]) -> dict[
     )
     start = int(request.get("NextToken", 0))
     end = start + min(int(request.get("MaxResults", 10)), _MAX_PAGE)
-    response: dict[str, Any] = {"Results": [{"TrainingJob": job} for job in matching[start:end]]}
+    # A result says less of a job than its description does.
+    known = service_model("sagemaker").shape_for("TrainingJob").members
+    found = [
+        {key: value for key, value in job.items() if key in known} for job in matching[start:end]
+    ]
+    response: dict[str, Any] = {"Results": [{"TrainingJob": job} for job in found]}
     if end < len(matching):
         response["NextToken"] = str(end)
     return response

@@ -19,6 +19,7 @@ from typing import Any
 from emulator.botocore_schema import validation_errors
 from emulator.job_lifecycle import EmulatedTrainingJob
 from emulator.request_validation import RequestRejected, reject
+from emulator.serverless_job import EmulatedServerlessJob
 
 _TICK_S = 0.05
 _MAX_JOBS = 500
@@ -36,7 +37,7 @@ class TuningApi:
     def __init__(
         self,
         create_training_job: Callable[[dict[str, Any]], Any],
-        training_job: Callable[[str], EmulatedTrainingJob],
+        training_job: Callable[[str], EmulatedTrainingJob | EmulatedServerlessJob],
         arn_prefix: str,
     ):
         self._create_training_job, self._training_job = create_training_job, training_job
@@ -107,7 +108,7 @@ class EmulatedTuningJob:
         request: dict[str, Any],
         arn: str,
         create_training_job: Callable[[dict[str, Any]], Any],
-        training_job: Callable[[str], EmulatedTrainingJob],
+        training_job: Callable[[str], EmulatedTrainingJob | EmulatedServerlessJob],
     ):
         self._request, self._arn = request, arn
         self._create_training_job, self._training_job = create_training_job, training_job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,25 +26,34 @@ if TYPE_CHECKING:
 # take about a second, and `temper status` must not wait for them.
 
 
+@dataclass(frozen=True)
+class SubmitOptions:
+    """Options of a submission.
+
+    Attributes:
+        target: Name of a target, such as `sagemaker`.
+        env: A file of `environments/`; ignored by the target `local`.
+        image: Container image to train in; the target's default if empty.
+        fresh: Start a new run instead of resuming an unfinished one.
+        accept_eula: Whether the user accepts the license of the model.
+    """
+
+    target: str = "sagemaker"
+    env: str = "dev"
+    image: str = ""
+    fresh: bool = False
+    accept_eula: bool = False
+
+
 def submit_job(
-    path: Path,
-    overrides: str = "",
-    *,
-    target: str = "sagemaker",
-    env: str = "dev",
-    image: str = "",
-    fresh: bool = False,
-    runs: Path = Path("runs"),
+    path: Path, overrides: str, options: SubmitOptions, runs: Path = Path("runs")
 ) -> None:
     """Plan a job, ask, and submit it to a target; attach to a run that is in progress.
 
     Args:
         path: The job file.
         overrides: `key=value` pairs for it, separated by spaces.
-        target: The name of a target, such as `sagemaker`.
-        env: A file of `environments/`; ignored by the target `local`.
-        image: The container image to train in; the target's default when empty.
-        fresh: Start a new run instead of resuming an unfinished one.
+        options: Where and how it is submitted.
         runs: The folder of run folders.
 
     Raises:
@@ -52,10 +62,17 @@ def submit_job(
     from launch.submit import SubmitRequest, submit, with_image
     from launch.targets import make_target
 
-    env = "" if target == "local" else env
-    chosen = make_target(target, env)
-    overrides = with_image(path, overrides, image)
-    request = SubmitRequest(path, overrides, chosen.name, env, runs, fresh)
+    env = "" if options.target == "local" else options.env
+    chosen = make_target(options.target, env)
+    request = SubmitRequest(
+        path,
+        with_image(path, overrides, options.image),
+        chosen.name,
+        env,
+        runs,
+        options.fresh,
+        accept_eula=options.accept_eula,
+    )
     submission = submit(request, chosen, say)
     run = submission.run
     say(f"run {run}, job {submission.latest.name}")

@@ -24,3 +24,26 @@ def confirm(question: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise NotConfirmed("not confirmed: nothing was started, paid for or deleted")
+
+
+def accept_license(license_: str, *, accepted: bool) -> None:
+    """Ask whether a license is accepted, and return if it is; `YES=1` accepts none.
+
+    Args:
+        license_: Name or address of the license.
+        accepted: Whether the user accepted it on the command line.
+
+    Raises:
+        NotConfirmed: The user did not accept it, or there is no terminal to ask on.
+    """
+    if accepted:
+        return
+    if not sys.stdin.isatty():
+        raise NotConfirmed(
+            f"the model has a license that must be accepted: {license_}. Read it, and add "
+            "--accept-eula"
+        )
+    sys.stderr.write(f"The model has a license: {license_}. Do you accept it? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise NotConfirmed("the license was not accepted: nothing was started")

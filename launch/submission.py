@@ -21,7 +21,18 @@ from launch.status import Status
 from training.run_folder import write_whole
 
 FILE = "launch.json"
-TargetName = Literal["local", "sagemaker", "hyperpod", "slurm", "eks"]
+TargetName = Literal[
+    "local",
+    "sagemaker",
+    "hyperpod",
+    "slurm",
+    "eks",
+    "bedrock-customization",
+    "sagemaker-serverless",
+    "jumpstart",
+]
+MANAGED: frozenset[TargetName] = frozenset(("bedrock-customization", "sagemaker-serverless"))
+"""Targets that run no program of ours: AWS trains, on machines of its own choice."""
 _VERSION = 1
 _MAX_NAME_LENGTH = 63
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from catalog.managed_training import JUMPSTART, is_managed_name
 from launch.aws.read_object import read_object
-from launch.confirm import confirm
+from launch.confirm import accept_license, confirm
 from launch.errors import LaunchError
 from launch.prepared_job import PreparedJob
 from launch.status import Status
 from launch.submission import (
+    MANAGED,
     Attempt,
     Submission,
     TargetName,
@@ -22,9 +24,10 @@ from launch.submission import (
     now,
     read_submission,
 )
-from launch.targets.base import Target
+from launch.targets.base import ResolvesModels, Target
 from planning import Plan, make_plan
 from planning.hf_config import read_s3_with
+from planning.managed.plan import managed_plan
 from training.config import Job, Pipeline, load_job
 from training.config.adapter_bases import with_recorded_bases
 from training.config.input_paths import require_inputs
@@ -48,6 +51,7 @@ class SubmitRequest:
         runs: Folder of all run folders.
         fresh: Start a new run even if an unfinished one could be resumed.
         run: Run to resume; if empty, the newest one that can be resumed.
+        accept_eula: Whether the user accepts the license of the model.
     """
 
     job: Path
@@ -57,6 +61,7 @@ class SubmitRequest:
     runs: Path = Path("runs")
     fresh: bool = False
     run: str = ""
+    accept_eula: bool = False
 
 
 def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submission:
@@ -71,13 +76,17 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         TemperError: The job was not submitted. Nothing runs and nothing is charged, unless the
             message says that this is unknown.
     """
+    source = str(request.job)
     job = load_job(request.job, request.overrides)
     job = resolve_registered_models(job, request.job, request.target, request.environment)
+    _require_target_of_models(job, request, source)
+    if isinstance(target, ResolvesModels):
+        job = target.resolve_models(job, source)
     for line in require_inputs(job, request.job.parent):
         print_line(line)
     job = with_recorded_bases(job)
-    source = str(request.job)
-    plan = plan_or_refuse(job, source)
+    managed = request.target in MANAGED
+    plan = managed_plan(job, ()) if managed else plan_or_refuse(job, source)
     prepared = PreparedJob(apply_plan(job, plan), plan, source)
     submission, status = _find_unfinished(request, prepared.job, target)
     if submission is not None and status.state in ("training", "stopping"):
@@ -86,14 +95,41 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
     quote = target.quote(prepared)
     for line in quote.lines:
         print_line(line)
+    if quote.agreement:
+        accept_license(quote.agreement, accepted=request.accept_eula)
     if quote.question:
         confirm(quote.question)
     if submission is None:
         submission = _create(request, prepared.job, target.job_prefix)
     elif status.state != "planned":
         submission = submission.with_new_attempt(target.job_prefix)
-        print_line(f"resuming {submission.run} from its last checkpoint (--fresh starts over)")
+        resumed = "from its first step" if managed else "from its last checkpoint"
+        print_line(f"resuming {submission.run} {resumed} (--fresh starts over)")
     return send(submission, prepared, target)
+
+
+def _require_target_of_models(job: Job | Pipeline, request: SubmitRequest, source: str) -> None:
+    """Raise if a job names a model of AWS that its target does not have.
+
+    Raises:
+        JobError: It does.
+    """
+    if request.target in (*MANAGED, "jumpstart", "local"):
+        return
+    problems = [
+        Problem(
+            location.path,
+            f"is a model of AWS, which --target {request.target} does not read",
+            location.value,
+            "Use --target jumpstart, or --target sagemaker-serverless"
+            if location.value.startswith(JUMPSTART)
+            else "Use --target bedrock-customization, or --target sagemaker-serverless",
+        )
+        for location in locations(job)
+        if is_managed_name(location.value)
+    ]
+    if problems:
+        raise JobError(source, problems)
 
 
 def resolve_registered_models(

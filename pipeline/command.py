@@ -31,6 +31,7 @@ class PipelineOptions:
 
     Attributes:
         file: Pipeline file.
+        overrides: `key=value` pairs for it, separated by spaces.
         registry: Folder of the registry.
         runs: Folder of run folders.
         home: Folder of all pipelines.
@@ -44,6 +45,7 @@ class PipelineOptions:
     runs: Path = Path("runs")
     home: Path = Path("pipeline-runs")
     env: str | None = None
+    overrides: str = ""
     run: RunOptions = field(default_factory=RunOptions)
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,7 +56,7 @@ def run_here(options: PipelineOptions) -> int:
     Raises:
         TemperError: The file has problems, or a step failed or was stopped.
     """
-    pipeline = load_pipeline(options.file)
+    pipeline = load_pipeline(options.file, options.overrides)
     folder = PipelineFolder(options.home / pipeline.spec.name)
     if options.env is not None:
         confirm(_question(pipeline, options.env))

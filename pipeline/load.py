@@ -21,7 +21,7 @@ from pipeline.config import (
     TrainStep,
 )
 from pipeline.graph import graph_problems, in_order
-from training.config.load import read_document
+from training.config.load import override, read_document
 from training.errors import JobError, Problem, TemperError
 from validation.error_messages import explain
 
@@ -52,13 +52,17 @@ class LoadedPipeline:
         return self.spec.steps
 
 
-def load_pipeline(path: Path) -> LoadedPipeline:
+def load_pipeline(path: Path, overrides: str = "") -> LoadedPipeline:
     """Return the pipeline of a file.
+
+    Args:
+        path: The file.
+        overrides: `key=value` pairs separated by spaces.
 
     Raises:
         JobError: The file cannot be used; the error lists every problem in it and in its graph.
     """
-    document = read_document(path, hint=HINT)
+    document = override(read_document(path, hint=HINT), overrides, str(path))
     if not isinstance(document, dict):
         raise JobError(str(path), [Problem("(file)", "a pipeline is a mapping: name, steps")])
     try:

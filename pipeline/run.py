@@ -120,7 +120,8 @@ def _run_step(
         if progress.limit is not None:
             context.say(f"{name}: {progress.limit.outcome}: {progress.limit.detail}")
             return
-    context.say(f"{name}: {'resumes' if earlier else 'starts'}")
+    unfinished = earlier is not None and earlier.state != "finished"
+    context.say(f"{name}: {'resumes' if unfinished else 'starts'}")
     _execute(context, name, step, key, progress)
 
 

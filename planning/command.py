@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from planning import make_plan
-from training.config import load_job
+from planning.document import Plan
+from planning.managed.plan import managed_plan, only_managed, with_public_model
+from planning.managed.quote import managed_quotes
+from training.config import Job, Pipeline, load_job
 from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem
 
@@ -25,16 +29,11 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
     try:
         job = load_job(path, overrides)
         unknown = require_inputs(job, path.parent)
-        plan = make_plan(job)
+        plan = managed_plan(job) if only_managed(job) else _own_plan(job)
     except JobError as error:
         raise JobError(str(path), error.problems) from None
     if out:
-        try:
-            plan.write(out)
-        except OSError as error:
-            raise JobError(
-                str(path), [Problem("--out", f"cannot be written: {error.strerror}", str(out))]
-            ) from None
+        write_plan(plan, path, out)
     from rich.console import Console
 
     from planning.render import render_plan, render_refusal
@@ -46,3 +45,26 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
     # One line for each reason, whatever the width: programs read it and people search for it.
     render_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
     return 0 if plan.fits else 2
+
+
+def _own_plan(job: Job | Pipeline) -> Plan:
+    """Return the plan of a job on the machines that it names, next to what providers ask."""
+    return replace(make_plan(with_public_model(job)), managed=tuple(managed_quotes(job)))
+
+
+def write_plan(plan: Plan, path: Path, out: Path) -> None:
+    """Write a plan as JSON.
+
+    Args:
+        plan: The plan.
+        path: The job file, for messages.
+        out: File to write.
+
+    Raises:
+        JobError: It cannot be written.
+    """
+    try:
+        plan.write(out)
+    except OSError as error:
+        problem = Problem("--out", f"cannot be written: {error.strerror}", str(out))
+        raise JobError(str(path), [problem]) from None

@@ -85,6 +85,15 @@ def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
     """Return the statistics of a job's rows.
 
     Raises:
+        JobError: As `read_rows`.
+    """
+    return read_rows(job, shape.vocab)
+
+
+def read_rows(job: Job, vocabulary: int) -> DatasetStats:
+    """Return the statistics of a job's rows, for a model with a vocabulary of a size.
+
+    Raises:
         JobError: A source cannot be read from this machine, and the job sets neither a limit nor
             `train.max_steps`.
     """
@@ -95,7 +104,7 @@ def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
         each = [_Sides((text,)) for text in data.prompts]
         samples = [_Sample(float(len(data.prompts) * data.repeat), each)]
     texts = [text for sample in samples for sides in sample.sides for text in sides.texts]
-    per_token, guess = chars_per_token(job, shape.vocab, texts)
+    per_token, guess = chars_per_token(job, vocabulary, texts)
     most = float(data.max_length)
     lengths = [row for sample in samples for row in _cut_rows(job, sample, per_token)]
     lengths = lengths or [[most] * step_profile(job).sequences]

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from planning.managed_quote import ManagedQuote
+from planning.ranges import Range as Range
 from training.config import Job, Pipeline
 
 AnyJob = TypeVar("AnyJob", Job, Pipeline)
-
-
-class Range(NamedTuple):
-    """Range of a figure that cannot be predicted exactly."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,7 @@ class Plan:
         arithmetic: Calculation of the disk space.
         notes: Assumptions of the plan.
         stages: Plans of the stages of a pipeline.
+        managed: Quotes of the providers of managed customization that have the model.
     """
 
     name: str
@@ -72,6 +68,7 @@ class Plan:
     arithmetic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stages: tuple[Plan, ...] = ()
+    managed: tuple[ManagedQuote, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the plan as the content of `plan.json`."""
@@ -102,6 +99,8 @@ class Plan:
             "choices": self.choices,
             "notes": list(self.notes),
         }
+        if self.managed:
+            document["managed"] = [quote.document() for quote in self.managed]
         if self.stages:
             document["stages"] = [stage.document() for stage in self.stages]
         return document

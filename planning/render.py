@@ -12,6 +12,7 @@ from rich.text import Text
 
 from planning.disk import format_count
 from planning.document import Plan, Range
+from planning.managed.render import render_quotes
 
 _BAR = 30
 _SMALLEST_GIB = 0.005
@@ -29,14 +30,25 @@ _COLOURS = {
 
 def render_plan(plan: Plan, console: Console) -> None:
     """Print a plan; of a pipeline, each stage and then the total."""
+    if not plan.memory_gib:
+        console.print(Text(plan.name, style="bold"))
+        console.print(Padding(render_quotes(plan), (0, 0, 1, 2)))
+        return
     if not plan.stages:
         console.print(_one(plan))
+        _render_managed(plan, console)
         return
     for number, stage in enumerate(plan.stages, start=1):
         console.print(Text(f"stage {number} of {len(plan.stages)}", style="dim"))
         console.print(_one(stage))
     console.print(_headline(plan))
     console.print(Padding(_facts(plan), (0, 0, 1, 2)))
+    _render_managed(plan, console)
+
+
+def _render_managed(plan: Plan, console: Console) -> None:
+    if plan.managed:
+        console.print(Padding(render_quotes(plan), (0, 0, 1, 2)))
 
 
 def _one(plan: Plan) -> RenderableType:

@@ -20,6 +20,7 @@ from registry.evidence import (
 )
 from registry.record import FileDigest, Provenance
 from training.export.checksums import CHECKSUMS, checksums_of, differences_from, read_checksums
+from training.export.managed_model import MANAGED_MODEL
 from training.export.model_archive import sha256_of_file
 from training.export.transformers_4 import FORMAT as TRANSFORMERS_4
 from training.models.weights_digest import weights_digest
@@ -108,13 +109,15 @@ def _unfinished(run: RunFolder) -> list[str]:
         return [f"{run.path} is not the folder of a run. Name one, such as runs/NAME/latest"]
     if state != "finished":
         return [f"the run is {state}, not finished. Resume it, then register it"]
-    if not any(run.model.glob("*.safetensors")):
+    if not any(run.model.glob("*.safetensors")) and not (run.model / MANAGED_MODEL).is_file():
         return ["the run has no model of its own in model/. `temper fetch RUN` brings it"]
     return []
 
 
 def _form_folders(run: RunFolder) -> dict[str, Path]:
     """Return the folder of each form of a run's model; of a GGUF, the file."""
+    if (run.model / MANAGED_MODEL).is_file():
+        return {"managed": run.model}  # a provider keeps the weights
     is_adapter = (run.model / "adapter_config.json").exists()
     folders = {"adapter" if is_adapter else "safetensors": run.model}
     if run.merged.is_dir():

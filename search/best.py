@@ -19,9 +19,17 @@ def passes(settings: SearchSettings, trial: FrozenTrial) -> bool:
 
 
 def best_trial(settings: SearchSettings, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """Return the best complete trial that passes the gates; the first of equal ones."""
+    """Return the best complete trial that passes the gates; the first of equal ones.
+
+    Only the last generation of a population is trained to the end.
+
+    Args:
+        settings: Settings of the search.
+        trials: Its trials.
+    """
+    first = settings.num_trials - settings.round_size if settings.algorithm == "pbt" else 0
     sign = 1 if settings.objective.direction == "minimize" else -1
-    passing = [trial for trial in trials if passes(settings, trial)]
+    passing = [trial for trial in trials if trial.number >= first and passes(settings, trial)]
     return min(passing, key=lambda trial: (sign * _value(trial), trial.number), default=None)
 
 

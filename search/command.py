@@ -17,6 +17,7 @@ from search.best import best_trial, passes
 from search.budget import SearchBudget
 from search.job_file import SearchJob, load_search_job
 from search.mlflow_parent import MlflowParent
+from search.population import schedule
 from search.quote import SearchQuote, quote_search, target_lines
 from search.report import write_report
 from search.run import BASELINE, Search, trial_line, values_text
@@ -65,6 +66,11 @@ class SearchFiles:
         """Page of the search."""
         return self.folder / "report.html"
 
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Files of the result; a population has no job with the best values."""
+        return (self.best_job, self.result, self.report)
+
 
 def run_search(
     job_file: Path,
@@ -95,6 +101,11 @@ def run_search(
     if search.settings.uses_service and target != "sagemaker":
         raise InvalidOptionError(
             f"algorithm {search.settings.algorithm} is SageMaker's: add --target sagemaker"
+        )
+    if search.settings.algorithm == "pbt" and place is not None:
+        raise InvalidOptionError(
+            f"--target {target}: a population is trained on this machine, where its members copy "
+            "each other's weights. Use --target local, or algorithm tpe"
         )
     for line in require_inputs(search.job, job_file.parent, here=place is None):
         _say(line)
@@ -180,12 +191,12 @@ def _conclude(
         assert best.value is not None
         if runner.name != "local":
             mlflow.log_children(loop.journal.trials)
-        mlflow.end(best.value, seeds, [files.result, files.best_job, files.report])
+        mlflow.end(best.value, seeds, [path for path in files.results if path.exists()])
     for line in result_lines(search, best, seeds):
         _say(line)
     if loop.budget.most_usd:
         _say(f"cost: {loop.budget.most_usd:.2f} USD")
-    _say(f"done: {files.best_run}, {files.best_job}, {files.report}")
+    _say(f"done: {files.best_run}, {', '.join(str(p) for p in files.results if p.exists())}")
 
 
 def result_lines(search: SearchJob, best: FrozenTrial, seeds: SeedResult) -> list[str]:
@@ -248,8 +259,12 @@ def _write_result(
         "trials": len(loop.journal.trials),
         "cost_usd": round(loop.budget.most_usd, 4) or None,
     }
+    if search.settings.algorithm == "pbt":
+        trials = loop.journal.trials
+        result["schedule"] = schedule(search.settings, search.job, trials, best.number)
+    else:
+        write_whole(files.best_job, resolved_yaml(search.trial_job(best.params)))
     write_whole(files.result, json.dumps(result, indent=1) + "\n")
-    write_whole(files.best_job, resolved_yaml(search.trial_job(best.params)))
     files.best_run.unlink(missing_ok=True)
     files.best_run.symlink_to(Path("trials") / f"{best.number:04d}")
     write_report(files.report, search, loop.journal.study, best, seeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -106,6 +106,17 @@ class WarmStart(ConfigSection):
     """`identical`: same data, image and keys. `transfer`: something has changed since."""
 
 
+class PopulationSettings(ConfigSection):
+    """Population of `pbt`."""
+
+    size: int = Field(default=8, ge=2)
+    """Number of members."""
+    generations: int = Field(default=5, ge=2)
+    """Parts into which `train.max_steps` is divided; members are compared between them."""
+    exploit: float = Field(default=0.25, gt=0, le=0.5)
+    """Share of the members, the worst ones, that continue from one of as many best ones."""
+
+
 class SearchSettings(ConfigSection):
     """Settings of a search."""
 
@@ -117,6 +128,7 @@ class SearchSettings(ConfigSection):
         "gp",
         "random",
         "grid",
+        "pbt",
         "sagemaker-bayesian",
         "sagemaker-random",
         "sagemaker-hyperband",
@@ -124,7 +136,8 @@ class SearchSettings(ConfigSection):
     ] = "tpe"
     """`tpe`: tree-structured Parzen estimator (Bergstra et al. 2011). `gp`: Gaussian process with
     expected improvement. `random`. `grid`: every combination, in a random order.
-    `sagemaker-...`: SageMaker's tuning service chooses the values and runs the trials."""
+    `pbt`: population-based training (arXiv:1711.09846). `sagemaker-...`: SageMaker's tuning service
+    chooses the values and runs the trials."""
     early_stopping: Literal["none", "median", "asha", "hyperband"] = "none"
     """Rule that ends a trial by its held-out losses so far, compared with those of finished
     trials: worse than their median; successive halving (arXiv:1810.05934); Hyperband
@@ -138,12 +151,21 @@ class SearchSettings(ConfigSection):
     """Most that all trials and the runs with other seeds may cost together, such as 20 USD."""
     usd_per_hour: float | None = Field(default=None, gt=0)
     """Price of the machines of one trial for an hour; that of `resources.instance` if not set."""
+    population: PopulationSettings = PopulationSettings()
+    """Only with `pbt`."""
     warm_start: WarmStart | None = None
     """Earlier tuning jobs; only with `sagemaker-...`."""
     seeds: int = Field(default=2, ge=0)
     """Further seeds with which the best trial and the job as written are trained at the end."""
     seed: int = Field(default=0, ge=0)
     """Seed of the algorithm."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _population_defaults(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and settings.get("algorithm") == "pbt":
+            return {"seeds": 0, **settings}
+        return settings
 
     @field_validator("space")
     @classmethod
@@ -162,12 +184,33 @@ class SearchSettings(ConfigSection):
                 )
             if self.grid_size > _MAX_GRID:
                 raise ValueError(f"the grid has more than {_MAX_GRID:,} combinations")
+        if self.algorithm == "pbt":
+            self._check_population()
         if self.early_stopping != "none" and self.objective.metric != "validation.loss":
             raise ValueError(
                 "early_stopping compares held-out losses during training, so that the objective "
                 f"must be validation.loss, not {self.objective.metric}"
             )
         return self
+
+    def _check_population(self) -> None:
+        if self.seeds:
+            raise ValueError(
+                "pbt finds a schedule together with its weights, which other seeds cannot repeat: "
+                "set seeds to 0"
+            )
+        if "trials" in self.model_fields_set:
+            raise ValueError("pbt has population.size × population.generations trials: no trials")
+        if self.early_stopping != "none" or self.objective.metric != "validation.loss":
+            raise ValueError(
+                "pbt compares the held-out losses of its members: the objective must be "
+                "validation.loss, and early_stopping none"
+            )
+
+    @property
+    def round_size(self) -> int:
+        """Trials that are suggested by the same results: those of a round or a generation."""
+        return self.population.size if self.algorithm == "pbt" else self.parallel
 
     @property
     def grid_size(self) -> int:
@@ -177,6 +220,8 @@ class SearchSettings(ConfigSection):
     @property
     def num_trials(self) -> int:
         """Number of trials: `trials`, or those of the grid if they are fewer."""
+        if self.algorithm == "pbt":
+            return self.population.size * self.population.generations
         return min(self.trials, self.grid_size) if self.is_grid else self.trials
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.config import SearchParameter, SearchSettings, Value
+from search.population import population_problems
 from search.tuning_service.problems import service_problems
 from training.config import Job, Pipeline
 from training.config.input_paths import resolve_paths
@@ -94,6 +95,7 @@ def load_search_job(path: Path, overrides: str = "") -> SearchJob:
         problems += _space_problems(document, settings, job, path)
         problems += _objective_problems(settings, job)
         problems += service_problems(settings, job)
+        problems += population_problems(settings, job)
     if problems or settings is None or job is None:
         raise JobError(str(path), problems)
     return SearchJob(path, settings, document, job)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from optuna.trial import TrialState
 
 from catalog.exit_codes import STOPPED
 from search.config import SearchSettings
+from search.population import branch
 from search.prices import price_job
 from search.run_metrics import last_stage, metrics_outcome, read_metrics
 from search.trial_runner import PricedJob, Trial
 from search.trials import TrialOutcome
+from training.branching import STOP_STEP_VARIABLE
 from training.config import Job, Pipeline
 from training.parent_death import signal_on_parent_death
 from training.run_folder import is_held, resolved_yaml, write_whole
@@ -59,8 +61,11 @@ class LocalRunner:
         return replace(price_job(job, self._settings, self._source, on_sagemaker=False), job=job)
 
     def attach(self, folder: Path, job: PricedJob) -> Trial | None:
-        """Return None: trials on this machine end with the search."""
-        return None
+        """Return a part of a run that has reached its step; other trials end with the search."""
+        if job.stop_step is None or is_held(folder):
+            return None
+        loss = loss_at(folder, job.stop_step)
+        return None if loss is None else EndedPart(loss)
 
     def spent_usd(self, folder: Path) -> float | None:
         """Return None: only the ledger knows the cost."""
@@ -73,7 +78,13 @@ class LocalRunner:
             folder: Run folder of the trial.
             job: Its job.
         """
-        return LocalTrial(folder, job.job, self._environment, self._settings.usd_per_hour)
+        environment = dict(self._environment or {})
+        if job.parent is not None:
+            branch(job.parent, folder, job.job)
+        if job.stop_step is not None:
+            environment[STOP_STEP_VARIABLE] = str(job.stop_step)
+        usd = self._settings.usd_per_hour
+        return LocalTrial(folder, job.job, environment, usd, job.stop_step)
 
     def fetch_model(self, folder: Path) -> None:
         """Do nothing: the model is here."""
@@ -87,6 +98,7 @@ class LocalTrial:
         job: The trial's job.
         environment: Further environment variables.
         usd_per_hour: Price of the machine for an hour.
+        stop_step: Step after which the trial stops and is complete.
     """
 
     def __init__(
@@ -95,8 +107,9 @@ class LocalTrial:
         job: Job | Pipeline,
         environment: Mapping[str, str] | None = None,
         usd_per_hour: float | None = None,
+        stop_step: int | None = None,
     ):
-        self.folder, self._usd_per_hour = folder, usd_per_hour
+        self.folder, self._usd_per_hour, self._stop_step = folder, usd_per_hour, stop_step
         folder.parent.mkdir(parents=True, exist_ok=True)
         while folder.exists() and is_held(folder):
             # A search that was killed leaves trials that still save a checkpoint.
@@ -157,6 +170,9 @@ class LocalTrial:
         seconds, code = self.seconds, self._process.returncode
         if self.stopped_early and code in (STOPPED, 0):
             return TrialOutcome(TrialState.PRUNED, seconds=seconds)
+        if code == STOPPED and self._stop_step is not None:
+            loss = loss_at(self.folder, self._stop_step)
+            return None if loss is None else EndedPart(loss, seconds).outcome(metric)
         if code == STOPPED or code < 0:
             return None
         if code:
@@ -179,6 +195,52 @@ class LocalTrial:
         except (OSError, ValueError, KeyError):
             lines = self.folder.with_suffix(".log").read_text(errors="replace").splitlines()
             return lines[-1] if lines else "no message"
+
+
+@dataclass
+class EndedPart:
+    """Part of a run that has reached the step after which it stops.
+
+    Attributes:
+        loss: Its held-out loss there.
+        seconds: Its duration; 0 if an earlier start of the search has seen it.
+    """
+
+    loss: float
+    seconds: float = 0.0
+    stopped_early = False
+    is_over = True
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """No losses: those of parts are not compared while they run."""
+        return {}
+
+    def stop(self, *, early: bool = False) -> None:
+        """Do nothing: it has ended."""
+
+    def wait(self) -> None:
+        """Do nothing: it has ended."""
+
+    def outcome(self, metric: str) -> TrialOutcome:
+        """Return its loss as its result.
+
+        Args:
+            metric: Path of the objective.
+        """
+        return metrics_outcome({"validation.loss": self.loss}, metric, self.seconds)
+
+    def cost_usd(self, before: float) -> float | None:
+        """Return None: the ledger keeps what was reserved."""
+        return None
+
+
+def loss_at(folder: Path, step: int) -> float | None:
+    """Return the held-out loss of a run after a step; None if it was not measured."""
+    rows = _rows(folder / "metrics.jsonl")
+    losses = [row["eval_loss"] for row in rows if row.get("step") == step and "eval_loss" in row]
+    saved = (folder / "checkpoints" / f"checkpoint-{step}").exists()
+    return float(losses[-1]) if losses and saved else None
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -47,13 +47,12 @@ def quote_search(search: SearchJob, runner: TrialRunner, ledger: SearchBudget) -
         raise RunError("\n".join(plan.refused))
     priced = runner.price(search.job)
     lines = [time_line(search, plan)]
-    kept = 2 * search.settings.seeds * (priced.most_usd or 0.0)
+    kept = seeds_usd(search, priced)
     if priced.most_usd is None:
         return SearchQuote(tuple(lines), _unlimited(search, plan))
     limit = search.settings.max_cost
     assert limit is not None
-    if limit < priced.most_usd + kept:
-        raise JobError(str(search.path), [_too_little(search, priced, limit, kept)])
+    require_enough(search, priced)
     lines.append(price_line(search, priced, kept))
     spent = f", {ledger.most_usd:.2f} USD of which are spent" if ledger.most_usd else ""
     question = f"Start trials of {search.job.name} for at most {limit:.2f} USD{spent}?"
@@ -68,13 +67,42 @@ def time_line(search: SearchJob, plan: Plan) -> str:
         plan: Plan of its job.
     """
     settings = search.settings
-    runs = math.ceil(settings.num_trials / settings.parallel) + 2 * settings.seeds
+    # The trials of a population are parts of as many runs as it has members.
+    population = settings.algorithm == "pbt"
+    trained = settings.population.size if population else settings.num_trials
+    runs = math.ceil(trained / settings.parallel) + 2 * settings.seeds
     low, high = (duration(3600 * runs * hours) for hours in (plan.hours.low, plan.hours.high))
     parallel = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
     return (
         f"{settings.algorithm}, {settings.num_trials} trials{parallel} and "
         f"{2 * settings.seeds} runs with other seeds: {low} to {high} if none ends early"
     )
+
+
+def cost_line(search: SearchJob, plan: Plan) -> str:
+    """Return what all runs of a search cost by the plan; empty if nothing is charged.
+
+    Args:
+        search: The search.
+        plan: Plan of its job.
+    """
+    settings = search.settings
+    population = settings.algorithm == "pbt"
+    runs = (settings.population.size if population else settings.num_trials) + 2 * settings.seeds
+    if not plan.cost_usd.high:
+        return ""
+    low, high = (runs * usd for usd in (plan.cost_usd.low, plan.cost_usd.high))
+    return f"{runs} runs cost {low:.2f} to {high:.2f} USD by the plan, if none ends early"
+
+
+def seeds_usd(search: SearchJob, priced: PricedJob) -> float:
+    """Return the most that the runs with other seeds can cost; 0 without a limit.
+
+    Args:
+        search: The search.
+        priced: Its job as written.
+    """
+    return 2 * search.settings.seeds * (priced.most_usd or 0.0)
 
 
 def price_line(search: SearchJob, priced: PricedJob, kept_usd: float) -> str:
@@ -109,6 +137,21 @@ def target_lines(search: SearchJob, runner: TrialRunner, target: Target | None) 
     if target is None or prepared is None:
         return ()
     return tuple(f"each trial: {line}" for line in target.quote(prepared).lines)
+
+
+def require_enough(search: SearchJob, priced: PricedJob) -> None:
+    """Raise if `max_cost` is less than one trial and the runs with other seeds can cost.
+
+    Args:
+        search: The search.
+        priced: Its job as written.
+
+    Raises:
+        JobError: It is; the message says what one trial can cost.
+    """
+    limit, kept = search.settings.max_cost, seeds_usd(search, priced)
+    if limit is not None and limit < (priced.most_usd or 0.0) + kept:
+        raise JobError(str(search.path), [_too_little(search, priced, limit, kept)])
 
 
 def _unlimited(search: SearchJob, plan: Plan) -> str:

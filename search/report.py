@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.job_file import SearchJob
+from search.population import schedule
 from search.seeds import SeedResult
 from training.page_environment import page_environment
 from training.run_folder import write_whole
@@ -54,6 +55,7 @@ def write_report(
         best: Best trial that passes the gates, if there is one.
         seeds: Values over seeds, if they were trained.
     """
+    population = search.settings.algorithm == "pbt"
     environment = page_environment(_HERE, _STYLE, number=_number)
     page = environment.get_template("page_of_search.html.jinja").render(
         search=search,
@@ -61,13 +63,29 @@ def write_report(
         trials=study.get_trials(deepcopy=False),
         best=best,
         seeds=seeds,
-        figures=_figures(study, best),
+        figures=_figures(study, best, parts=population),
+        schedule=_schedule(search, study, best) if population else [],
         state_of=_state,
     )
     write_whole(path, page)
 
 
-def _figures(study: optuna.Study, best: FrozenTrial | None) -> list[Figure]:
+def _schedule(
+    search: SearchJob, study: optuna.Study, best: FrozenTrial | None
+) -> list[dict[str, Any]]:
+    if best is None:
+        return []
+    return schedule(search.settings, search.job, study.get_trials(deepcopy=False), best.number)
+
+
+def _figures(study: optuna.Study, best: FrozenTrial | None, *, parts: bool) -> list[Figure]:
+    """Return the figures of a search.
+
+    Args:
+        study: Its trials.
+        best: The best of them.
+        parts: Trials are parts of runs, whose values do not explain their results alone.
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if best is None or len(complete) < _MIN_TRIALS:
         return []
@@ -80,6 +98,8 @@ def _figures(study: optuna.Study, best: FrozenTrial | None) -> list[Figure]:
             "Each point is a trial; the line is the best so far.",
         )
     ]
+    if parts:
+        return [Figure(title, _svg(plot, study), note) for title, plot, note in drawn]
     if len(study.get_trials(deepcopy=False)[0].distributions) > 1:
         drawn += [
             (
@@ -112,7 +132,8 @@ def _svg(plot: Callable[[optuna.Study], Any], study: optuna.Study) -> str:
         figure = (axes if hasattr(axes, "figure") else axes.flat[0]).figure
         figure.suptitle("")
         for part in figure.axes:
-            part.set_title("")  # the page has a heading
+            for side in ("center", "left"):
+                part.set_title("", loc=side)  # the page has a heading
             part.set_facecolor("white")
             part.grid(color="#d5dbe2", linewidth=0.5)
         figure.set_size_inches(*_SIZE_INCHES)

@@ -15,6 +15,8 @@ from search.budget import SearchBudget
 from search.clock import SearchClock
 from search.config import Value
 from search.job_file import SearchJob
+from search.population import stop_step, suggest_member
+from search.run_metrics import NOT_MEASURED
 from search.stop_signals import StopSignals
 from search.suggestions import should_stop, suggest
 from search.trial_runner import PricedJob, Trial, TrialRunner
@@ -126,12 +128,15 @@ class Search:
         number = len(trials)
         if number >= self.settings.num_trials:
             return None
-        if number % self.settings.parallel == 0 and self._running:
+        if number % self.settings.round_size == 0 and self._running:
             return None  # the next round sees the results of this one
         self._refuse_if_all_failed(trials)
         baseline = self.search.baseline
         if number == 0 and baseline is not None and self.settings.algorithm != "grid":
             self.journal.start(baseline, kind=BASELINE)
+        elif self.settings.algorithm == "pbt" and number >= self.settings.round_size:
+            suggestion = suggest_member(self.settings, trials)
+            self.journal.start(suggestion.values, parent=suggestion.parent)
         else:
             self.journal.start(suggest(self.settings, trials))
         return number
@@ -153,6 +158,13 @@ class Search:
         except JobError as error:
             self._record(trial, TrialOutcome(TrialState.FAIL, message=str(error.problems[0])))
             return
+        if self.settings.algorithm == "pbt":
+            parent = trial.user_attrs.get("parent")
+            priced = replace(
+                priced,
+                stop_step=stop_step(self.settings, self.search.job, number),
+                parent=None if parent is None else self.folder / "trials" / f"{parent:04d}",
+            )
         self._launch(number, priced)
 
     def _launch(self, number: int, job: PricedJob) -> None:
@@ -232,12 +244,16 @@ class Search:
         self.say(f"{trial_line(done, self.settings.num_trials)}{marks}")
 
     def _refuse_if_all_failed(self, trials: list[FrozenTrial]) -> None:
-        if len(trials) < max(_MAX_FIRST_FAILURES, self.settings.parallel):
+        messages = [str(trial.user_attrs.get("message", "")) for trial in trials]
+        # Another trial of the same job measures no more.
+        hopeless = any(NOT_MEASURED in message for message in messages)
+        if len(trials) < max(_MAX_FIRST_FAILURES, self.settings.parallel) and not hopeless:
             return
         if any(trial.state != TrialState.FAIL for trial in trials):
             return
+        first = "the first trial" if len(trials) == 1 else f"the first {len(trials)} trials"
         raise RunError(
-            f"the first {len(trials)} trials failed, the last one because "
+            f"{first} failed, the last one because "
             f"{trials[-1].user_attrs.get('message') or 'of an unknown reason'}. "
             f"Logs: {self.folder / 'trials'}"
         )

@@ -12,6 +12,8 @@ from optuna.trial import TrialState
 from search.trials import TrialOutcome
 from training.run_folder import RunFolder
 
+NOT_MEASURED = "was not measured"
+
 
 def metrics_outcome(metrics: Mapping[str, float], metric: str, seconds: float) -> TrialOutcome:
     """Return the result of a trial that has finished: a failure if it lacks the objective.
@@ -23,7 +25,7 @@ def metrics_outcome(metrics: Mapping[str, float], metric: str, seconds: float) -
     """
     if metric not in metrics:
         known = ", ".join(sorted(metrics)) or "nothing"
-        message = f"the objective {metric} was not measured; the trial measured {known}"
+        message = f"the objective {metric} {NOT_MEASURED}; the trial measured {known}"
         return TrialOutcome(TrialState.FAIL, message=message, seconds=seconds)
     return TrialOutcome(TrialState.COMPLETE, metrics[metric], metrics, seconds=seconds)
 

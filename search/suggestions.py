@@ -58,7 +58,7 @@ def should_stop(
     if settings.early_stopping == "none":
         return False
     study = _study(settings, [], number)
-    first = number - number % settings.parallel
+    first = number - number % settings.round_size
     for earlier in trials[:first]:
         _replay(study, earlier)
     for peer in trials[first:number]:
@@ -89,7 +89,7 @@ def _ask(study: optuna.Study, like: FrozenTrial) -> optuna.Trial:
 def _seen(
     settings: SearchSettings, trials: Sequence[FrozenTrial], number: int
 ) -> list[FrozenTrial]:
-    first = number - number % settings.parallel
+    first = number - number % settings.round_size
     current = [
         create_trial(
             state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions

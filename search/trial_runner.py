@@ -21,12 +21,16 @@ class PricedJob:
         prepared: The job with its plan; None where it is not needed.
         limit_s: Time after which one start of it ends; None for no limit.
         most_usd: Most that one start can cost in US dollars; None if it is not limited.
+        stop_step: Step after which the trial stops and is complete; None for the last one.
+        parent: Run folder of the trial whose weights it continues; None for its own.
     """
 
     job: Job | Pipeline
     prepared: PreparedJob | None = None
     limit_s: float | None = None
     most_usd: float | None = None
+    stop_step: int | None = None
+    parent: Path | None = None
 
 
 class Trial(Protocol):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from evaluation.models.gguf_model import SUFFIX, load_gguf
 from evaluation.models.load import default_device, model_folder
 from serving.engine.adapters import AdapterSwitch
 from serving.engine.cache_budget import cache_tokens
@@ -75,7 +78,7 @@ def load_transformers_model(
     folders = {adapter: adapter_folder(path) for adapter, path in adapters.items()}
     manager = TransformersAdapters(folder, max_rank)
     configs = manager.read(folders)
-    model, tokenizer = load_for_inference(source, folder, default_device())
+    model, tokenizer = _load(source, folder)
     end = model.generation_config.eos_token_id
     switch = AdapterSwitch(model)
     formats = manager.start(switch, folders, configs)
@@ -86,6 +89,19 @@ def load_transformers_model(
     return TransformersServedModel(
         name, source, formats, context, vocabulary, executor, cache_tokens(model), batched, manager
     )
+
+
+def _load(source: str, folder: str) -> tuple[Any, Any]:
+    """Return a model, dequantized if it is a GGUF file, and its tokenizer.
+
+    Raises:
+        ModelError: It does not exist or cannot be read.
+    """
+    path = Path(folder)
+    if path.suffix == SUFFIX and path.is_file():
+        model, tokenizer, _ = load_gguf(path, default_device())
+        return model, tokenizer
+    return load_for_inference(source, folder, default_device())
 
 
 def _executor(switch: AdapterSwitch) -> tuple[Executor, bool]:

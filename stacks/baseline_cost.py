@@ -41,6 +41,7 @@ STACK_ORDER = (
     "hyperpod",
     "bedrock",
     "serving",
+    "pipelines",
     "monitoring",
 )
 # The name of a deployment may end like that of a stack.

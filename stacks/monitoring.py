@@ -157,5 +157,6 @@ class MonitoringStack(TemperStack):
                 roles=[
                     security.engineer_role,
                     *([security.deployer_role] if security.deployer_role else []),
+                    *([security.pipeline_role] if security.pipeline_role else []),
                 ],
             )

@@ -11,6 +11,7 @@ from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
+from stacks.pipelines import PipelinesStack
 from stacks.role_defaults import apply_permissions_boundary, apply_role_path
 from stacks.security import SecurityStack
 from stacks.serving import ServingStack
@@ -32,6 +33,7 @@ class Platform:
     hyperpod: HyperPodStack | None
     bedrock: BedrockStack | None
     serving: ServingStack | None
+    pipelines: PipelinesStack | None
     monitoring: MonitoringStack
 
 
@@ -58,7 +60,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         app, environment=environment, security=security, network=network, storage=storage
     )
     handlers: list[HandlerFunction] = [images.promotion.handler]
-    hyperpod = bedrock = serving = None
+    hyperpod = bedrock = serving = pipelines = None
     if environment.hyperpod.enabled:
         hyperpod = HyperPodStack(
             app, environment=environment, security=security, network=network, storage=storage
@@ -74,6 +76,9 @@ def build(app: cdk.App, environment: Environment) -> Platform:
     if environment.serving.enabled:
         serving = ServingStack(app, environment=environment, security=security, network=network)
         handlers.append(serving.handler)
+    if environment.pipelines.retraining:
+        pipelines = PipelinesStack(app, environment=environment, security=security)
+        handlers += pipelines.handlers
     monitoring = MonitoringStack(
         app,
         environment=environment,
@@ -96,5 +101,6 @@ def build(app: cdk.App, environment: Environment) -> Platform:
     apply_permissions_boundary(app, security)
     apply_role_path(app, environment)
     return Platform(
-        security, network, storage, images, training, hyperpod, bedrock, serving, monitoring
+        *(security, network, storage, images, training, hyperpod, bedrock, serving),
+        *(pipelines, monitoring),
     )

@@ -20,11 +20,13 @@ from stacks.policies import (
     image_approver,
     image_build,
     image_builds,
+    managed_customization,
     model_approver,
     model_deployer,
     monitoring,
     on_call,
     permissions_boundary,
+    pipeline,
     platform_ci,
     processing,
     serving,
@@ -47,7 +49,8 @@ class SecurityStack(TemperStack):
     `images.approval: required` people who approve images get a role of their own, and with
     `training.model_approval: required` so do those who approve models. With `hyperpod.accounting`
     so does the controller node, because it alone may read the password of the accounting database.
-    With `serving.enabled` there are the role of endpoints and that of people who deploy models.
+    With `serving.enabled` there are the role of endpoints and that of people who deploy models,
+    with `pipelines.retraining` those of executions and of the functions that start them.
     """
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:
@@ -65,6 +68,7 @@ class SecurityStack(TemperStack):
             )
         self._create_roles()
         self._create_serving_roles()
+        self._create_pipeline_roles()
         self.context = self._create_keys()
         self._attach_policies()
         self._allow_key_of_data_bucket()
@@ -132,6 +136,15 @@ class SecurityStack(TemperStack):
                 arn("bedrock", "model-customization-job/*"),
             ],
         )
+        self._customization: ServiceRole | None = None
+        if self.environment_settings.training.managed_customization:
+            self._customization = ServiceRole(
+                self,
+                "BedrockCustomization",
+                service="bedrock.amazonaws.com",
+                description="Lets Bedrock read records, write results and call graders",
+                source_arns=[arn("bedrock", "model-customization-job/*")],
+            )
         self._monitoring = ServiceRole(
             self,
             "Monitoring",
@@ -202,6 +215,7 @@ class SecurityStack(TemperStack):
         self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
         self.import_role = self._import.role
+        self.customization_role = self._customization.role if self._customization else None
         self.monitoring_role = self._monitoring.role
         self.engineer_role = self._engineer.role
         self.approver_role = self._approver.role if self._approver else None
@@ -229,6 +243,27 @@ class SecurityStack(TemperStack):
         self.serving_role = self._serving.role if self._serving else None
         self.deployer_role = self._deployer.role if self._deployer else None
 
+    def _create_pipeline_roles(self) -> None:
+        """Create the role of executions of pipelines, and that of the functions around them."""
+        self._pipeline: ServiceRole | None = None
+        self._retraining: ServiceRole | None = None
+        if self.environment_settings.pipelines.retraining:
+            self._pipeline = ServiceRole(
+                self,
+                "Pipeline",
+                service="sagemaker.amazonaws.com",
+                description="What an execution of a pipeline may do",
+                source_arns=[self.names.arn("sagemaker", "*")],
+            )
+            self._retraining = ServiceRole(
+                self,
+                "Retraining",
+                service="lambda.amazonaws.com",
+                description="Starts pipelines and runs their Lambda steps",
+            )
+        self.pipeline_role = self._pipeline.role if self._pipeline else None
+        self.retraining_role = self._retraining.role if self._retraining else None
+
     @property
     def job_roles(self) -> list[iam.IRole]:
         """Roles that process data, in containers and on nodes."""
@@ -249,11 +284,13 @@ class SecurityStack(TemperStack):
         jobs = [*self.job_roles, self.engineer_role]
         serving = [self.serving_role, self.deployer_role]
         servers = [role for role in serving if role is not None]
+        customizers = [role for role in (self.customization_role,) if role is not None]
+        around = [self.pipeline_role, self.retraining_role, self.customization_role]
         data = self._key(
             "data",
             KeyUsers(
                 writers=[*jobs, *servers],
-                readers=[self.build_role],
+                readers=[self.build_role, *(role for role in around if role is not None)],
                 delegated_services=["fsx", "rds", "secretsmanager", "sagemaker"],
                 linked_roles=[LUSTRE_LINK] if self.environment_settings.hyperpod.enabled else [],
             ),
@@ -262,13 +299,17 @@ class SecurityStack(TemperStack):
             "models",
             KeyUsers(
                 # A preparation has no access to models.
-                writers=[role for role in jobs if role is not self.processing_role],
+                writers=[
+                    *(role for role in jobs if role is not self.processing_role),
+                    *customizers,
+                ],
                 readers=[
                     self.import_role,
                     *([self._model_approver.role] if self._model_approver else []),
                     *servers,
                 ],
-                delegated_services=["ecr", "sagemaker"],
+                # Bedrock encrypts a custom model with the key that the engineer grants it.
+                delegated_services=["ecr", "sagemaker", *["bedrock"] * bool(customizers)],
                 reader_accounts=self.environment_settings.training.registry_readers,
             ),
         )
@@ -349,7 +390,9 @@ class SecurityStack(TemperStack):
         self._build.attach_policy(*image_build.statements(context, environment.images))
         self._attach_approvals()
         self._attach_serving()
+        self._attach_pipelines()
         self._import.attach_policy(*bedrock_import.statements(context))
+        self._attach_customization()
         self._monitoring.attach_policy(*monitoring.statements(context))
         self._engineer.attach_policy(
             "Work",
@@ -359,9 +402,7 @@ class SecurityStack(TemperStack):
             *([processing.remove_unfinished(context)] if self._processing else []),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
-        self._engineer.attach_policy(
-            "Serving", *engineer.serving_statements(context, import_role=self.import_role)
-        )
+        self._attach_engineer_serving()
         if environment.images.build:
             self._engineer.attach_policy("Builds", *image_builds.statements(self.names))
         if environment.hyperpod.enabled:
@@ -403,6 +444,44 @@ class SecurityStack(TemperStack):
         fences = model_deployer.guardrail_statements(context, settings)
         self._deployer.attach_policy("Fences", *fences)
 
+    def _attach_engineer_serving(self) -> None:
+        context = self.context
+        # In one policy: IAM attaches ten to a role, and the budget needs one.
+        serving = engineer.serving_statements(context, import_role=self.import_role)
+        if self._pipeline:
+            serving += pipeline.engineer_statements(context, self._pipeline.role)
+        if self.customization_role:
+            role = self.customization_role
+            serving += managed_customization.engineer_statements(context, role=role)
+        self._engineer.attach_policy("Serving", *serving)
+
+    def _attach_customization(self) -> None:
+        """Let Bedrock read the records of customizations, and write what it makes of them."""
+        if not self._customization:
+            return
+        context = self.context
+        self._customization.attach_policy(*managed_customization.role_statements(context))
+
+    def _attach_pipelines(self) -> None:
+        if not (self._pipeline and self._retraining):
+            return
+        context, environment = self.context, self.environment_settings
+        roles = self._passed_roles
+        self._pipeline.attach_policy(*pipeline.execution_statements(context, roles))
+        functions = pipeline.function_statements(context, environment.pipelines)
+        self._retraining.attach_policy(*functions)
+        # What holds for the jobs of engineers holds for those of their pipelines.
+        encrypt = environment.security.inter_container_encryption
+        iam.ManagedPolicy(
+            self,
+            "PipelineFences",
+            statements=[
+                *engineer_guardrails.guardrail_statements(context, encrypt_traffic=encrypt),
+                *engineer_guardrails.cost_statements(environment.training),
+            ],
+            roles=[self._pipeline.role],
+        )
+
     def _attach_approvals(self) -> None:
         if self._approver:
             approvals = image_approver.statements(self.names, self.environment_settings.images)
@@ -427,6 +506,11 @@ class SecurityStack(TemperStack):
             **({"roles/processing": self.processing_role.role_arn} if self.processing_role else {}),
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
+            **(
+                {"roles/bedrock-customization": self.customization_role.role_arn}
+                if self.customization_role
+                else {}
+            ),
             "roles/engineer": self.engineer_role.role_arn,
             "roles/on-call": self._on_call.role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,

@@ -59,6 +59,8 @@ class StorageStack(TemperStack):
                 ],
             )
         )
+        if environment.pipelines.retraining and not settings.data_bucket:
+            self._publish_new_objects(self.data)
         self.runs = self._create_bucket(
             "runs",
             [
@@ -106,6 +108,19 @@ class StorageStack(TemperStack):
             removal=self.removal,
             object_lock=_retention(lock),
         ).bucket
+
+    def _publish_new_objects(self, bucket: s3.IBucket) -> None:
+        """Send an event for each new object, which rules of pipelines match by its key.
+
+        Set on the resource: for the L2 property, CDK would add a function of its own.
+        """
+        resource = bucket.node.default_child
+        assert isinstance(resource, s3.CfnBucket)
+        resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
+                event_bridge_enabled=True
+            )
+        )
 
     def _create_secret(self, name: str) -> str:
         """Create a secret and return its name.

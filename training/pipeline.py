@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from catalog.accelerators import peak_flops
 from training.adapters.expert_parameters import expert_reach
+from training.branching import read_stop_step
 from training.config import Job
 from training.config.model import trains_tokenizer
 from training.config.static_shapes import static_shapes
@@ -145,6 +146,7 @@ def run(folder: RunFolder) -> None:
             ],
             evaluate=evaluator.evaluate_held_out if data.validation is not None else None,
             shapes=shapes,
+            stop_step=read_stop_step(),
         )
         write_manifest(folder.path, job, data, model, setup, tokenizer)
         _seed(job)

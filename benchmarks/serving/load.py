@@ -72,7 +72,11 @@ async def _run_clients(
 ) -> list[StreamedAnswer]:
     answers: dict[int, StreamedAnswer] = {}
     waiting = list(enumerate(prompts))[::-1]
-    async with httpx2.AsyncClient(base_url=url, timeout=600, trust_env=False) as client:
+    # A connection for each request: servers close idle ones at times of their own.
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    async with httpx2.AsyncClient(
+        base_url=url, timeout=600, trust_env=False, limits=limits
+    ) as client:
 
         async def work() -> None:
             while waiting:

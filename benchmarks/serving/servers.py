@@ -36,15 +36,24 @@ class ServerContestant:
 _TRANSFORMERS = (str(Path(sys.executable).with_name("transformers")), "serve", "MODEL")
 # The cache of its continuous batching, which otherwise takes most of the memory: 16,384 tokens.
 _CACHE = ("--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "512")
-SERVERS = (
-    ServerContestant(
-        "temper serve",
-        (sys.executable, "-m", "temper", "serve", "MODEL", "--port", "PORT"),
-        {"ignore_eos": True, "stream_options": {"include_usage": True}},
-    ),
+_OURS = ServerContestant(
+    "temper serve",
+    (sys.executable, "-m", "temper", "serve", "MODEL", "--port", "PORT"),
+    {"ignore_eos": True, "stream_options": {"include_usage": True}},
+)
+ON_SAFETENSORS = (
+    _OURS,
     ServerContestant("transformers serve", (*_TRANSFORMERS, "--port", "PORT"), {}),
     ServerContestant(
         "transformers serve, continuous batching", (*_TRANSFORMERS, "--port", "PORT", *_CACHE), {}
+    ),
+)
+ON_GGUF = (
+    _OURS,
+    ServerContestant(
+        "llama.cpp's server",
+        (sys.executable, "-m", "benchmarks.serving.llama_cpp_server", "MODEL", "PORT"),
+        _OURS.fields,
     ),
 )
 

@@ -42,9 +42,12 @@ class CustomModels:
 
     def base(self, request: DeploymentRequest) -> str | None:
         """Return the foundation model that a version was trained from, None for another model."""
-        with explain_aws_errors(f"reading {request.model.package}"):
+        if request.model.managed.get("custom_model"):
+            return str(request.model.managed["base"]).rpartition("/")[2]
+        name = _package(request)
+        with explain_aws_errors(f"reading {name}"):
             package = self._account.client("sagemaker").describe_model_package(
-                ModelPackageName=request.model.package
+                ModelPackageName=name
             )
         return base_of_package(package)
 
@@ -66,9 +69,13 @@ class CustomModels:
     def ensure(self, request: DeploymentRequest) -> str:
         """Create the custom model of a version unless it exists, and return its ARN.
 
+        A model that Bedrock trained is one already.
+
         Raises:
             DeployModelError: The creation failed.
         """
+        if trained := request.model.managed.get("custom_model"):
+            return str(trained)
         name = versioned_name(self._account, request)
         if self.calls.get("get_custom_model", modelIdentifier=name) is None:
             self._create(name, request)
@@ -82,8 +89,8 @@ class CustomModels:
         return str(model["modelArn"])
 
     def _create(self, name: str, request: DeploymentRequest) -> None:
-        say(f"creating the custom model {name} of {request.model.package}")
-        package = {"modelPackageArn": request.model.package}
+        say(f"creating the custom model {name} of {_package(request)}")
+        package = {"modelPackageArn": _package(request)}
         with explain_aws_errors(f"creating {name}", ignore=CONFLICT):  # another process was faster
             self.calls.client.create_custom_model(
                 modelName=name,
@@ -119,3 +126,8 @@ class CustomModels:
     def _delete(self, identifier: str) -> None:
         with explain_aws_errors(f"deleting {identifier}", ignore=NOT_FOUND):
             self.calls.client.delete_custom_model(modelIdentifier=identifier)
+
+
+def _package(request: DeploymentRequest) -> str:
+    """Return the model package that holds the weights: that of the training, or of the version."""
+    return str(request.model.managed.get("model_package") or request.model.package)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from emulator.hosting.context import HostingContext
 from emulator.instance import ContainerSpec
@@ -229,9 +229,9 @@ class ModelServer:
         assert isinstance(process.stdout, io.BufferedReader)
         logs = self.context.client("logs")
         group, stream = self.log
-        with suppress(ClientError):
+        with suppress(ClientError, EndpointConnectionError):
             logs.create_log_group(logGroupName=group)
-        with suppress(ClientError):
+        with suppress(ClientError, EndpointConnectionError):
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
         rest = b""
         while received := process.stdout.read1():
@@ -241,7 +241,8 @@ class ModelServer:
             if texts:
                 now = int(time.time() * 1000)
                 events = [{"timestamp": now, "message": text} for text in texts]
-                logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+                with suppress(EndpointConnectionError):  # the account may end before the container
+                    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
             time.sleep(_LOG_INTERVAL_S)
         if rest:
             self.lines.append(rest.decode(errors="replace"))

@@ -107,7 +107,7 @@ def create_request(
         # Debugger and its profiler are closed to new accounts since July 2026.
         "ProfilerConfig": {"DisableProfiler": True},
         "Environment": _environment(submission.run, requirements, platform, isolated=isolated),
-        "Tags": _tags(submission, platform),
+        "Tags": job_tags(submission, platform),
     }
     if resources.spot:
         request["EnableManagedSpotTraining"] = True
@@ -272,7 +272,8 @@ def _environment(
     return variables
 
 
-def _tags(submission: Submission, platform: PlatformParameters) -> list[dict[str, str]]:
+def job_tags(submission: Submission, platform: PlatformParameters) -> list[dict[str, str]]:
+    """Return the tags of a run's job, by which its environment finds it again."""
     environment = platform.environment
     name, _, run_id = submission.run.partition("/")
     tags = {
@@ -284,5 +285,6 @@ def _tags(submission: Submission, platform: PlatformParameters) -> list[dict[str
         "temper:job": name,
         "temper:run": run_id,
         "temper:creator": submission.creator,
+        **({} if submission.target == "sagemaker" else {"temper:target": submission.target}),
     }
     return [{"Key": key, "Value": tag_value(value)} for key, value in tags.items() if value]

@@ -14,7 +14,7 @@ from typing import Any
 from launch.aws.session import explain_aws_errors
 from launch.aws.training_jobs import read_status
 from launch.remote_runs import RemoteRun, RunListing, is_run_name, merge_attempts
-from launch.submission import Attempt
+from launch.submission import Attempt, TargetName
 
 _PAGE_SIZE = 100
 
@@ -71,10 +71,18 @@ def _attempt(
     attempt = Attempt(job["TrainingJobName"], job["TrainingJobArn"], created)
     return RemoteRun(
         run=run,
-        target="sagemaker",
+        target=_target(tags),
         environment=environment,
         creator=tags.get("temper:creator", ""),
         created=created,
         attempts=(attempt,),
         status=read_status(job),
     )
+
+
+def _target(tags: Mapping[str, str]) -> TargetName:
+    """Return the target that submitted a training job; Search says nothing else of it."""
+    tagged = tags.get("temper:target")
+    if tagged == "sagemaker-serverless":
+        return "sagemaker-serverless"
+    return "jumpstart" if tagged == "jumpstart" else "sagemaker"

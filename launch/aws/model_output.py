@@ -48,7 +48,7 @@ def fetch_model(
         unpack_model(packed, model)
         packed.unlink()
         return [model]
-    if not _download_folder(store, S3Uri.parse(f"{str(uri).rstrip('/')}/"), model):
+    if not download_folder(store, S3Uri.parse(f"{str(uri).rstrip('/')}/"), model):
         return []
     if not archive:
         return [model, *_exports(model)]
@@ -68,8 +68,13 @@ def _exports(model: Path) -> list[Path]:
     return targets
 
 
-def _download_folder(store: S3Store, prefix: S3Uri, to: Path) -> bool:
+def download_folder(store: S3Store, prefix: S3Uri, to: Path) -> bool:
     """Download every object below a prefix into a folder that is renamed when it is complete.
+
+    Args:
+        store: Object store of the account.
+        prefix: The prefix.
+        to: The folder.
 
     Returns:
         False if the prefix has no object; an existing folder is then kept.

@@ -47,6 +47,7 @@ PARAMETERS = {
     "roles/serving": False,
     "roles/model-deployer": False,
     "roles/bedrock-import": False,
+    "roles/bedrock-customization": False,
     "serving/security-group": False,
     "serving/allowed-instance-types": False,
     "serving/undeploy-function": False,

@@ -140,7 +140,7 @@ def _cost_usd(job: Mapping[str, Any], seconds: float) -> float | None:
     For spot jobs the service already shortens the billable time by the discount, and the price
     here is the on-demand one.
     """
-    config = job["ResourceConfig"]
+    config = job.get("ResourceConfig") or {}  # absent for serverless customization
     hourly = price(config.get("SelectedInstanceType") or config.get("InstanceType") or "")
     if hourly is None:
         return None

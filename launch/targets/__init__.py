@@ -21,6 +21,9 @@ TARGETS: dict[str, str] = {
     "hyperpod": "launch.targets.hyperpod:from_environment",
     "slurm": "launch.targets.slurm:from_environment",
     "eks": "launch.targets.eks:from_environment",
+    "bedrock-customization": "launch.targets.bedrock_customization:from_environment",
+    "sagemaker-serverless": "launch.targets.sagemaker_serverless:from_environment",
+    "jumpstart": "launch.targets.jumpstart:from_environment",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from launch.status import Status
 from launch.submission import Submission, TargetName
@@ -13,6 +13,7 @@ from launch.submission import Submission, TargetName
 if TYPE_CHECKING:
     from launch.prepared_job import PreparedJob
     from launch.remote_runs import RemoteRun, RunListing
+    from training.config import Job, Pipeline
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Quote:
     Attributes:
         lines: What will be created, read and charged.
         question: Question to confirm; empty if nothing is charged.
+        agreement: License that the user must accept; empty if there is none.
     """
 
     lines: tuple[str, ...]
     question: str = ""
+    agreement: str = ""
 
 
 class Target(Protocol):
@@ -103,4 +106,17 @@ class SharedTarget(Target, Protocol):
         """Submit the previous attempt's job again, as the latest attempt.
 
         The job is sent as it was, so neither its inputs nor a plan is needed on this machine.
+        """
+
+
+@runtime_checkable
+class ResolvesModels(Protocol):
+    """Target that knows models by names of its own."""
+
+    def resolve_models(self, job: Job | Pipeline, source: str) -> Job | Pipeline:
+        """Return the job with these names replaced by addresses.
+
+        Args:
+            job: The job.
+            source: Name of the job file, for messages.
         """

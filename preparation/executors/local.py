@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import fcntl
 import io
 import multiprocessing
@@ -15,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from datatrove.executor import LocalPipelineExecutor
 from loguru import logger
 
@@ -147,3 +149,15 @@ def run_task(pipeline: Any, settings: dict[str, Any], rank: int) -> None:
     executor = LocalPipelineExecutor(copy.deepcopy(pipeline), **settings)
     with contextlib.redirect_stderr(_NoOutput()):
         executor._run_for_rank(rank)
+    return_free_memory()
+
+
+def return_free_memory() -> None:
+    """Return freed memory to the operating system.
+
+    A process runs many tasks. Allocators keep what a task has freed in pieces that the next task
+    cannot always use, so that the memory of a process would grow with the number of its tasks.
+    """
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError, OSError):  # not with another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -16,9 +16,11 @@ from typing import Any
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import DENIED, AwsSession, explain_aws_errors
 from launch.environment import read_environment
+from launch.errors import LaunchError
 from registry.errors import RegistryError
 from registry.record import ModelRecord, StageChange
 from registry.remote.base import RemoteVersion, digest_differences
+from registry.remote.lineage import lineage_entities, write_lineage
 from registry.remote.model_package import PackageFiles, create_request
 from registry.remote.package_metadata import (
     checksums_of,
@@ -29,6 +31,7 @@ from registry.remote.package_metadata import (
 from registry.remote.s3_files import S3Files
 from registry.remote.version_files import check_folders, check_version, upload_version
 from registry.store import LocalRegistry
+from training.console import say
 
 
 def connect(environment: str | None) -> SageMakerRegistry:
@@ -91,6 +94,7 @@ class SageMakerRegistry:
             self._refuse_other_files(record, existing)
         files = upload_version(self._files, record, store)
         if existing is not None:
+            self._record_lineage(record, existing)
             return _version_of(existing)
         request = create_request(record, PackageFiles(self._group, image, files))
         with explain_aws_errors(f"registering {record.id} in {self.title}"):
@@ -100,7 +104,15 @@ class SageMakerRegistry:
             raise RegistryError(f"{record.id} was registered in {self.title}, but is not listed")
         # Another push may have been first: the service numbers the packages.
         self._refuse_other_files(record, created)
+        self._record_lineage(record, created)
         return _version_of(created)
+
+    def _record_lineage(self, record: ModelRecord, package: Mapping[str, Any]) -> None:
+        """Record what a version was made of; a version without it is registered all the same."""
+        try:
+            write_lineage(self._client, lineage_entities(record, package["ModelPackageArn"]))
+        except LaunchError as error:
+            say(f"{record.id} is registered without its lineage: {error}")
 
     def versions(self, name: str | None = None) -> list[RemoteVersion]:
         """Return all versions that were pushed, or those of a name, oldest version first."""

@@ -53,17 +53,27 @@ class LlamaCppServedModel(ServedModel):
         Raises:
             ModelError: llama.cpp cannot load the file, or reads text as other tokens.
         """
-        cache_tokens = min(max_running * self.context, max(self.context, self.cache_tokens))
-        architecture = self.metadata.architecture
-        server = LlamaCppServer(
-            LlamaCppSettings(
-                self.path, architecture, max_running, cache_tokens, self.metadata.is_fp32
-            )
-        )
+        settings = self.server_settings(max_running)
+        server = LlamaCppServer(settings)
         form = self.formats[None]
         _check_tokenizers(self.path, form.tokenizer, server)
         return LlamaCppEngine(
-            server, max_running, cache_tokens, drops_space=_drops_space(form, self.vocabulary)
+            server,
+            max_running,
+            settings.cache_tokens,
+            drops_space=_drops_space(form, self.vocabulary),
+        )
+
+    def server_settings(self, max_running: int) -> LlamaCppSettings:
+        """Return the settings of llama.cpp.
+
+        Args:
+            max_running: Most answers in progress at the same time.
+        """
+        cache_tokens = min(max_running * self.context, max(self.context, self.cache_tokens))
+        architecture = self.metadata.architecture
+        return LlamaCppSettings(
+            self.path, architecture, max_running, cache_tokens, self.metadata.is_fp32
         )
 
     @property

@@ -36,6 +36,8 @@ def why_not_vllm(
         adapters: Folder of each adapter by its name.
         architectures: Architectures that vLLM implements.
     """
+    if options.log_requests is not None:
+        return ["--log-requests: it logs no answers"]
     options, adapters = with_folders(options, adapters)
     problems = vllm_problems(options, adapters)
     if problems:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
+from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -129,15 +130,27 @@ class HandlerFunction(Construct):
         # An event that arrives during the deployment must not find a function without permissions.
         self.function.node.add_dependency(policy)
 
-    def event_target(self, *, retries: int, max_age: cdk.Duration) -> targets.LambdaFunction:
+    def event_target(
+        self,
+        *,
+        retries: int,
+        max_age: cdk.Duration,
+        message: events.RuleTargetInput | None = None,
+    ) -> targets.LambdaFunction:
         """Return the function as the target of an EventBridge rule.
 
         Retries cover events that EventBridge cannot deliver, such as during throttling; what is
         still undelivered after `max_age` goes to the dead-letter queue.
+
+        Args:
+            retries: Attempts after the first.
+            max_age: Time after which an event is given up.
+            message: What the function is given; the event if None.
         """
         return targets.LambdaFunction(
             self.function,
             dead_letter_queue=self.undelivered,
             retry_attempts=retries,
             max_event_age=max_age,
+            event=message,
         )

@@ -3,6 +3,7 @@
 A finding that matches no entry fails the synthesis; an entry that matches no finding fails a test.
 """
 
+from stacks.nag.customization_suppressions import CUSTOMIZATION
 from stacks.nag.suppression import PROVIDER, Suppression
 from stacks.nag.wildcard_suppressions import WILDCARDS
 
@@ -124,4 +125,4 @@ STRUCTURE = (
     ),
 )
 
-SUPPRESSIONS = (*STRUCTURE, *WILDCARDS)
+SUPPRESSIONS = (*STRUCTURE, *WILDCARDS, *CUSTOMIZATION)

@@ -74,8 +74,13 @@ WILDCARDS = (
         "may be passed to it.",
     ),
     Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + rf"pipeline/{PREFIX}-\*(/execution/\*)?"),
+        r"security/Engineer/Serving/Resource",
+        "Pipelines of the environment share its prefix; the ids of their executions are new.",
+    ),
+    Suppression(
         _wildcard(r"\*"),
-        r"security/ModelApprover/Policy/Resource",
+        r"security/(ModelApprover|Retraining)/Policy/Resource",
         "Listing model packages supports no resource; it shows names and approval, and no content.",
     ),
     Suppression(
@@ -102,7 +107,8 @@ WILDCARDS = (
         _wildcard(
             r"arn:<AWS::Partition>:s3:::"
             + PREFIX
-            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/|registry/sha256/|serving/)?\*"
+            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/"
+            + r"(source/|registry/sha256/|serving/|pipelines/)?\*"
         ),
         r"(security|training)/.*",
         "Object keys are not known in advance; the resource is one bucket of the platform.",
@@ -156,6 +162,12 @@ WILDCARDS = (
         r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
         "with the prefix, or their tags name the environment.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + r"(artifact|action)/\*"),
+        r"security/.*",
+        "Artifacts get their ids from their sources, and actions their names from runs; entities "
+        "of the account's lineage are added, and none is changed or deleted.",
     ),
     Suppression(
         _wildcard(

@@ -153,6 +153,17 @@ def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[i
                 arn("sagemaker", f"model-package-group/{context.names.prefix}-models"),
             ],
         ),
+        allow(
+            "RecordLineage",
+            ["sagemaker:AddAssociation", "sagemaker:CreateAction", "sagemaker:CreateArtifact"],
+            [arn("sagemaker", "artifact/*"), arn("sagemaker", "action/*")],
+        ),
+        # Lists of lineage entities support no resource.
+        allow(
+            "FindLineage",
+            ["sagemaker:ListActions", "sagemaker:ListArtifacts", "sagemaker:ListAssociations"],
+            ["*"],
+        ),
         # Starting an import supports no resource; PassRole restricts the role it reads with.
         allow("StartImport", ["bedrock:CreateModelImportJob"], ["*"]),
         allow(

@@ -16,6 +16,7 @@ from stacks.policies.iam_statements import (
     write_bucket,
     write_logs,
 )
+from stacks.policies.managed_customization import hub_statements
 from stacks.settings import Environment
 
 JOB_LOGS = ("/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs")
@@ -49,6 +50,8 @@ def statements(
     if secrets:
         arns = [secret_arn(context, name) for name in secret_names(environment.storage)]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
+    if environment.training.managed_customization:
+        allowed += hub_statements(context)
     return [*allowed, *ask_judges(context, environment)]
 
 

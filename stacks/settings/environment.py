@@ -10,6 +10,7 @@ from stacks.settings.hyperpod import HyperPodSettings
 from stacks.settings.images import ImageSettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
+from stacks.settings.pipelines import PipelinesSettings
 from stacks.settings.security import SecuritySettings
 from stacks.settings.serving import ServingSection
 from stacks.settings.storage import StorageSettings
@@ -89,4 +90,5 @@ class Environment(SettingsSection):
     hyperpod: HyperPodSettings = HyperPodSettings()
     bedrock: BedrockSettings = BedrockSettings()
     serving: ServingSection = ServingSection()
+    pipelines: PipelinesSettings = PipelinesSettings()
     monitoring: MonitoringSettings

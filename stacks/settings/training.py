@@ -28,6 +28,11 @@ class TrainingSettings(SettingsSection):
         description="create the job log groups; false if another stack of the account owns them",
     )
     mlflow: bool = Field(False, description="create the MLflow app of the account")
+    managed_customization: bool = Field(
+        False,
+        description="let engineers train by managed customization (Bedrock, serverless SageMaker) "
+        "and on the weights of JumpStart; creates the role of Bedrock",
+    )
     registry_readers: tuple[AccountId, ...] = Field(
         (),
         description="accounts with read access to the model registry and the files of its versions",

@@ -44,6 +44,12 @@ def _advise(
         float, typer.Option(min=0, help="Time to run the model on a sample; 0 to not run it.")
     ] = 20,
     out: Annotated[Path | None, typer.Option(help="Write the advised job to this file.")] = None,
+    trials: Annotated[
+        Path | None, typer.Option(help="Train small trials of each approach in this folder.")
+    ] = None,
+    trial_steps: Annotated[
+        int, typer.Option(min=1, help="Optimizer steps of each training of the trials.")
+    ] = 30,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> int:
     """Advise how to adapt a model: by prompts or training.
@@ -62,5 +68,12 @@ def _advise(
     limit_s = None if max_ttft_ms is None else max_ttft_ms / 1000
     needs = Requirements(instance, budget, max_hours, limit_s, changing_facts, keep_general, tasks)
     asked = Asked(job, overrides(set_), model, data, needs)
-    print_advice(asked, seconds=measure_seconds, as_json=json_, out=out)
+    print_advice(
+        asked,
+        seconds=measure_seconds,
+        as_json=json_,
+        out=out,
+        trials=trials,
+        trial_steps=trial_steps,
+    )
     return 0

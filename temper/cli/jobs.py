@@ -34,12 +34,19 @@ def register(app: typer.Typer) -> None:
 def _train(
     job: JobArgument,
     target: Annotated[
-        str, typer.Option(help="local, sagemaker, hyperpod, slurm or eks.")
+        str,
+        typer.Option(
+            help="local, sagemaker, hyperpod, slurm, eks, jumpstart, "
+            "sagemaker-serverless or bedrock-customization."
+        ),
     ] = "local",
     env: EnvironmentOption = "dev",
     set_: SetOption = None,
     image: Annotated[str, typer.Option(help="Train in this container image.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
+    accept_eula: Annotated[
+        bool, typer.Option("--accept-eula", help="Accept the license of a model of AWS.")
+    ] = False,
     runs: RunsOption = RUNS,
 ) -> int:
     """Train a job, or resume its unfinished run.
@@ -52,9 +59,10 @@ def _train(
 
         train_job(job, overrides(set_), runs=runs, fresh=fresh)
         return 0
-    from launch.commands import submit_job
+    from launch.commands import SubmitOptions, submit_job
 
-    submit_job(job, overrides(set_), target=target, env=env, image=image, fresh=fresh, runs=runs)
+    options = SubmitOptions(target, env, image, fresh, accept_eula)
+    submit_job(job, overrides(set_), options, runs)
     return 0
 
 
@@ -88,9 +96,10 @@ def _plan(
 
     The exit code is 2 if the job does not fit.
     """
-    from training.config.load import prepares_data, read_document
+    from training.config.load import prepares_data, read_document, searches_hyperparameters
 
-    if job.is_file() and prepares_data(read_document(job)):
+    document = read_document(job) if job.is_file() else None
+    if prepares_data(document):
         require("prepare")
         from preparation.command import plan_preparation
 
@@ -102,6 +111,10 @@ def _plan(
 
     read_s3_with(read_object)
     read_registry_with(read_registry)
+    if searches_hyperparameters(document):
+        from search.plan_command import print_search_plan
+
+        return print_search_plan(job, overrides(set_), out)
     return print_plan(job, overrides(set_), out)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from temper.cli.extras import require
 from temper.cli.group import CommandGroup
-from temper.cli.options import RUNS, EnvironmentOption, RunsOption
+from temper.cli.options import RUNS, EnvironmentOption, RunsOption, SetOption, overrides
 from temper.cli.registry import DEFAULT_REGISTRY, RegistryOption
 
 FileArgument = Annotated[
@@ -22,9 +22,11 @@ HOME = Path("pipeline-runs")
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     group = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+    group.command("plan")(_plan)
     group.command("run")(_run)
     group.command("status")(_status)
     group.command("render")(_render)
+    group.command("rehearse")(_rehearse)
     app.add_typer(group, name="pipeline")
 
 
@@ -36,6 +38,7 @@ def _run(
     env: Annotated[
         str | None, typer.Option(help="Also register and deploy in this environment.")
     ] = None,
+    set_: SetOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run unchanged steps too.")] = False,
     ignore_cooldown: Annotated[
         bool, typer.Option("--ignore-cooldown", help="Train although the last was just now.")
@@ -53,7 +56,28 @@ def _run(
     from pipeline.run import RunOptions
 
     options = RunOptions(fresh=fresh, ignore_cooldown=ignore_cooldown)
-    return run_here(PipelineOptions(file, registry, runs, home, env, options))
+    return run_here(PipelineOptions(file, registry, runs, home, env, overrides(set_), options))
+
+
+def _plan(
+    file: FileArgument,
+    cloud: Annotated[
+        bool, typer.Option("--cloud", help="Plan for AWS: with the keys of cloud.")
+    ] = False,
+    set_: SetOption = None,
+) -> int:
+    """Check every job of a pipeline, and estimate time and cost.
+
+    The exit code is 2 if a job has problems, or a run costs more than a month may.
+    """
+    require("train")
+    require("prepare")
+    from pipeline.load import load_pipeline
+    from pipeline.plan import plan_lines
+
+    for line in plan_lines(load_pipeline(file, overrides(set_)), cloud=cloud):
+        typer.echo(line)
+    return 0
 
 
 def _status(file: FileArgument, home: HomeOption = HOME) -> int:
@@ -81,3 +105,20 @@ def _render(
     from pipeline.command import RenderOptions, render_pipeline
 
     return render_pipeline(RenderOptions(file, env, out, upsert, start))
+
+
+def _rehearse(
+    file: FileArgument,
+    better: Annotated[
+        str,
+        typer.Option(metavar="KEY=VALUE", help="Override with which the model is better."),
+    ] = "steps.train.set={train.max_steps: 80}",
+    env: EnvironmentOption = "dev",
+) -> int:
+    """Run a pipeline in an emulated account: deployed, unchanged, rolled back."""
+    require("train")
+    require("prepare")
+    from emulator.pipeline_scenario import rehearse_pipeline
+
+    rehearse_pipeline(file, better, env)
+    return 0

@@ -29,7 +29,7 @@ OF_SERVING = {"serving", "serving-assistant", "serving-drafts"}
 
 
 def test_every_stack_is_there_when_all_is_on(everything: Assembly) -> None:
-    assert set(everything.templates) == EIGHT | OF_SERVING
+    assert set(everything.templates) == EIGHT | OF_SERVING | {"pipelines"}
 
 
 def test_synthesis_asks_no_account_even_where_one_is_named(everything: Assembly) -> None:
@@ -154,7 +154,7 @@ def test_every_role_waits_for_the_boundary_to_exist(everything: Assembly) -> Non
             assert boundary in resource["DependsOn"], name
     artifacts = json.loads((everything.outdir / "manifest.json").read_text())["artifacts"]
     stacks = {n: a for n, a in artifacts.items() if a["type"] == "aws:cloudformation:stack"}
-    assert len(stacks) == 11
+    assert len(stacks) == 12
     for name, artifact in stacks.items():
         assert name.endswith("-security") or "temper-all-security" in artifact["dependencies"], name
 
@@ -497,7 +497,7 @@ def test_the_deployment_says_who_must_confirm(dev: Assembly) -> None:
 
 
 def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> None:
-    assert len(everything.tags) == 11
+    assert len(everything.tags) == 12
     for stack, tags in everything.tags.items():
         common = {key: value for key, value in tags.items() if not key.startswith("temper:")}
         assert common == {

@@ -43,6 +43,11 @@ SERVICES: list[tuple[str, str, str]] = [
         f"arn:aws:codebuild:us-east-1:{ACCOUNT}:project/temper-all-images",
     ),
     (
+        "BedrockCustomization",
+        "bedrock.amazonaws.com",
+        f"arn:aws:bedrock:us-east-1:{ACCOUNT}:model-customization-job/a",
+    ),
+    (
         "BedrockImport",
         "bedrock.amazonaws.com",
         f"arn:aws:bedrock:us-east-1:{ACCOUNT}:model-import-job/a",

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from catalog.managed_training import JUMPSTART, is_managed_name
 from training.config.adapter_bases import check_bases
 from training.config.hub_lookup import HubAnswer, ask_hub
 from training.config.job import Job, Pipeline
@@ -25,7 +26,9 @@ from training.config.model_references import model_folder_of
 from training.errors import DataError, ModelError
 
 _OURS = frozenset((PREVIOUS, SCRATCH))
-_NAMED = re.compile(r"^(builtin:|channel:|run:|stage:|registry:|arn:|[a-z0-9]+://)")
+_NAMED = re.compile(
+    r"^(builtin:|channel:|run:|stage:|registry:|bedrock:|jumpstart:|arn:|[a-z0-9]+://)"
+)
 """Beginnings of values that are no paths."""
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|md|gz|zst|zip|xlsx)$", re.I)
@@ -94,6 +97,9 @@ def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> 
                 f"{location.path}: {location.value}: not checked: the model registry is asked "
                 f"when the job is planned or submitted"
             )
+    if here:
+        managed = [location for location in named if is_managed_name(location.value)]
+        missing += [(location, _train_elsewhere(location.value)) for location in managed]
     lines = [f"{location.path}: {location.value}: {reason}" for location, reason in missing]
     lines += check_bases(job)
     if not lines:
@@ -119,6 +125,19 @@ def require_model(name: str, argument: str) -> None:
     answer = ask_hub(name, "model")
     if answer.problem or answer.unreachable:
         raise ModelError(f"{argument}: {name}: {answer.problem or _out_of_reach(answer.unknown)}")
+
+
+def _train_elsewhere(name: str) -> str:
+    """Return how to train a model that a provider of managed customization names."""
+    if name.startswith(JUMPSTART):
+        return (
+            "a run on this machine does not download from SageMaker's hub. Train it there, "
+            "--target jumpstart, or name the same model on the Hugging Face Hub"
+        )
+    return (
+        "its weights are not public, so that only Bedrock and SageMaker train it: --target "
+        "bedrock-customization, or --target sagemaker-serverless"
+    )
 
 
 def _download_from_registry(name: str) -> str:

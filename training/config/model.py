@@ -67,7 +67,8 @@ class Model(ConfigSection):
     """A Hub id, a folder, a `model.tar.gz`, `run:NAME` (the newest model of a job's runs;
     `run:NAME/ID` is that of one run), `registry:GROUP/VERSION` (a version in SageMaker's model
     registry by number or as `NAME@1.4.0`; the newest approved one without VERSION) or its ARN,
-    `scratch`, or `previous`: the model of the stage before."""
+    `bedrock:ID` or `jumpstart:ID` (models of AWS, for targets that have them), `scratch`, or
+    `previous`: the model of the stage before."""
     approval: Literal["required", "none"] = "required"
     """`required`: a version of the model registry must be approved. `none`: any will do."""
     model_package_arn: str | None = None

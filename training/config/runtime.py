@@ -246,5 +246,8 @@ class Resources(ConfigSection):
     volume_gib: int | None = Field(default=None, ge=1, le=16384)
     """Size of the volume in GiB, for instance types without local disks; what the plan needs when
     left out."""
+    grader: str | None = None
+    """ARN of what scores answers in reinforcement fine-tuning by a provider: on Bedrock a Lambda
+    function, on SageMaker an evaluator of its hub."""
     partition: str | None = None
     """Slurm partition; the cluster's default when left out."""

@@ -82,6 +82,8 @@ class TrainerContext:
         callbacks: Observers of every step.
         evaluate: Returns the metrics of the held-out rows after a step; None without validation.
         shapes: Shapes that all batches have; None if they follow the rows.
+        stop_step: Step after which the run is evaluated and stopped like by a signal; None for its
+            last one.
     """
 
     job: Job
@@ -102,3 +104,4 @@ class TrainerContext:
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[Any, int], dict[str, float]] | None = None
     shapes: StaticShapes | None = None
+    stop_step: int | None = None

@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from training.branching import STOP_STEP_VARIABLE
 from training.expert_load import ExpertCounts, add_counts
 from training.step_metrics import StepMetrics
 from training.trainer.balance_loss import (
@@ -277,15 +278,19 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         # Triggers by time depend on the clock, so rank 0 decides for all.
         _, save, evaluate = everyone[0]
         last = number >= setup.order.max_steps
+        stops = setup.stop_step is not None and setup.stop_step <= number and not last
         signals = [state.stop_signal for state, _, _ in everyone if state.stop_signal]
         if signals:
             # No evaluation: a spot instance disappears two minutes after the signal.
             # `start_training` makes up for it when the run resumes.
             self.interrupted = signals[0]
             control.should_training_stop = True
-        elif setup.evaluate and (evaluate or (last and self.keeps_best)):
+        elif setup.evaluate and (evaluate or stops or (last and self.keeps_best)):
             self.evaluate_held_out(number)
             control.should_training_stop |= self.has_stalled
+        if stops and not signals:
+            self.interrupted = STOP_STEP_VARIABLE
+            control.should_training_stop = True
         control.should_save = save or last or bool(control.should_training_stop)
         self._clock = time.monotonic()
 

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from training.branching import is_branch
 from training.console import say
 from training.errors import CheckpointError, Interrupted
 from training.trainer.best_weights import BestWeights
 from training.trainer.checkpoints import PREFIX
 from training.trainer.context import StreamDataset, TrainerContext
 from training.trainer.lr_groups import LrMultipliers
+from training.trainer.optimizer_settings import OptimizerSettings
 from training.trainer.resharding import (
     check_portable,
     needs_resharding,
@@ -263,6 +265,13 @@ class ResumableTrainerMixin(TrainerParent):
         for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):
             group["lr"] = rate
         return ready
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load the states of a checkpoint; of another run's, without its hyperparameters."""
+        own = OptimizerSettings.of(self.optimizer, self.lr_scheduler)
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and is_branch(self.setup.folder):
+            own.restore(self.optimizer, self.lr_scheduler)
 
     def _optimizer_order(self) -> list[str]:
         """Return the trainable parameters in the order in which an unsharded optimizer has them.

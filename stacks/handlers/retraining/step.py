@@ -79,8 +79,9 @@ def _promote(event: dict[str, Any], client: Callable[[str], Any]) -> dict[str, s
     name = os.environ.get("PROMOTION")
     if not name:
         return {"promotion": "none"}
-    variables = {"PIPELINE": event["pipeline"], "PACKAGE": event["package"]}
-    answer = client("codepipeline").start_pipeline_execution(
+    variables = {"PIPELINE": f"pipelines/{event['pipeline']}.yaml", "PACKAGE": event["package"]}
+    codepipeline = client("codepipeline")
+    answer = codepipeline.start_pipeline_execution(
         name=name,
         variables=[{"name": key, "value": value} for key, value in variables.items()],
         clientRequestToken=str(event["execution"]),

@@ -12,7 +12,9 @@ from stacks import handlers
 from tests.infra.conftest import Assembly
 
 FOLDER = Path(handlers.__file__).parent
-CLIENTS = "sagemaker|cloudwatch|logs|sns|events|bedrock|dynamodb|autoscaling|cloudformation"
+CLIENTS = (
+    "sagemaker|cloudwatch|logs|sns|events|bedrock|dynamodb|autoscaling|cloudformation|codepipeline"
+)
 # `sagemaker.list_tags(…)`, `client("sns").publish(…)`, and the operation of a paginator.
 CALL = re.compile(rf'(?:\b({CLIENTS})|client\("({CLIENTS})"\))\s*\.(\w+)\((?:"(\w+)")?')
 # Names of clients in the code, where IAM has another prefix.
@@ -62,6 +64,7 @@ def calls(*modules: str) -> set[str]:
             ["undeploy/main.py", "undeploy/rule.py", "undeploy/endpoints.py"],
             "cloudformation:DeleteStack",
         ),
+        ("security", "RetrainingPolicy", ["retraining/*.py"], "sagemaker:StartPipelineExecution"),
     ],
 )
 def test_a_role_allows_what_its_code_calls(

@@ -222,7 +222,7 @@ def test_a_promotion_starts_once_for_an_execution(
         {
             "name": "temper-dev-promote",
             "variables": [
-                {"name": "PIPELINE", "value": "docs"},
+                {"name": "PIPELINE", "value": "pipelines/docs.yaml"},
                 {"name": "PACKAGE", "value": "arn"},
             ],
             "clientRequestToken": "e1",

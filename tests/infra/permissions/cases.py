@@ -272,6 +272,14 @@ BUILD: list[Case] = [
 ]
 
 IMPORT: list[Case] = [
+    ("BedrockCustomization", True, "s3:GetObject", "{data}/uploads/a/train.jsonl", {}),
+    ("BedrockCustomization", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("BedrockCustomization", True, "s3:PutObject", "{models}/models/a/1/losses.csv", {}),
+    ("BedrockCustomization", False, "s3:PutObject", "{models}/registry/sha256/a/model", {}),
+    ("BedrockCustomization", False, "s3:GetObject", "{runs}/run/checkpoints/1", {}),
+    ("BedrockCustomization", True, "kms:GenerateDataKey", "{key:models}", {}),
+    ("BedrockCustomization", True, "kms:Decrypt", "{key:data}", {}),
+    ("BedrockCustomization", False, "kms:GenerateDataKey", "{key:data}", {}),
     ("BedrockImport", True, "s3:GetObject", "{models}/run/model", {}),
     ("BedrockImport", True, "s3:ListBucket", "{models}", {}),
     ("BedrockImport", False, "s3:PutObject", "{models}/run/model", {}),

@@ -38,6 +38,7 @@ from tests.infra.permissions.cases import (
 
 Call = tuple[str, str, dict[str, Any]]
 OUR_JOB = SM + "training-job/temper-all-a"
+OUR_PIPELINE = SM + "pipeline/temper-all-docs"
 TUNING = SM + "hyper-parameter-tuning-job/temper-all-a"
 OUR_PROCESSING = SM + "processing-job/temper-all-prepare-a"
 CLUSTER = SM + "cluster/abcdefghijkl"
@@ -88,6 +89,29 @@ _SUBMIT: tuple[Call, ...] = (
     ("sagemaker:DescribeCluster", CLUSTER, {}),
     ("sagemaker:ListClusterNodes", CLUSTER, {}),
 )
+_BEDROCK = "arn:aws:bedrock:us-east-1:111122223333:"
+_CUSTOMIZATION = _BEDROCK + "model-customization-job/amazon.nova-micro-v1.0/abcdefghijkl"
+_NOVA = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
+_HUB_MODEL = "arn:aws:sagemaker:us-east-1:aws:hub-content/SageMakerPublicHub/Model/qwen3/1.0.0"
+_GRANT = {
+    "kms:ViaService": "bedrock.us-east-1.amazonaws.com",
+    "kms:CallerAccount": "111122223333",
+}
+# The same commands with a target of managed customization.
+_CUSTOMIZE: tuple[Call, ...] = (
+    ("bedrock:CreateModelCustomizationJob", _NOVA, {}),
+    ("bedrock:GetModelCustomizationJob", _CUSTOMIZATION, {}),
+    ("bedrock:TagResource", _CUSTOMIZATION, {}),
+    ("iam:PassRole", ROLE + "{role:BedrockCustomization}", TO_BEDROCK),
+    ("kms:CreateGrant", "{key:models}", _GRANT),
+    ("sagemaker:DescribeHubContent", _HUB_MODEL, {}),
+    ("s3:GetObject", "arn:aws:s3:::jumpstart-cache-prod-us-east-1/recipes/qwen3.json", {}),
+)
+_SEE_CUSTOMIZATION: tuple[Call, ...] = (
+    ("bedrock:GetModelCustomizationJob", _CUSTOMIZATION, {}),
+    ("bedrock:ListModelCustomizationJobs", "*", {}),
+    ("bedrock:ListTagsForResource", _CUSTOMIZATION, {}),
+)
 _LOG: tuple[Call, ...] = (
     _PARAMETERS,
     _DESCRIBE,
@@ -116,6 +140,13 @@ _PUSH: tuple[Call, ...] = (
     ("kms:GenerateDataKey", "{key:models}", {}),
     ("kms:Decrypt", "{key:models}", {}),
     ("sagemaker:CreateModelPackage", _PACKAGE, {}),
+    ("sagemaker:ListArtifacts", "*", {}),
+    ("sagemaker:ListActions", "*", {}),
+    ("sagemaker:ListAssociations", "*", {}),
+    ("sagemaker:CreateArtifact", SM + "artifact/0123456789abcdef", {}),
+    ("sagemaker:CreateAction", SM + "action/support-0123456789", {}),
+    ("sagemaker:AddAssociation", SM + "artifact/0123456789abcdef", {}),
+    ("sagemaker:AddAssociation", SM + "action/support-0123456789", {}),
 )
 _CHANGE_STAGE: tuple[Call, ...] = (
     *_REGISTRY,
@@ -240,6 +271,8 @@ LOCAL = (
     "redteam",
     "review",
     "rehearse",
+    "plan-pipeline",
+    "rehearse-pipeline",
     "rehearse-deploy",
     "schema",
     "serve",
@@ -256,9 +289,25 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     # An evaluated model may be one that was imported into Bedrock in the same account.
     "evaluate": (ENGINEER, _ASK_BEDROCK),
     "compare": (ENGINEER, _ASK_BEDROCK),
-    "train": (ENGINEER, _SUBMIT),
-    # Its steps are commands of this table, for engineers, approvers and deployers.
-    "pipeline": ("administrator", ()),
+    "train": (ENGINEER, (*_SUBMIT, *_CUSTOMIZE)),
+    "start-pipeline": (ENGINEER, (("sagemaker:StartPipelineExecution", OUR_PIPELINE, {}),)),
+    # The steps of `run` are commands of this table, for engineers, approvers and deployers.
+    "pipeline": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            *(
+                (f"sagemaker:{action}", OUR_PIPELINE, {})
+                for action in (
+                    *("DescribePipeline", "CreatePipeline", "UpdatePipeline", "AddTags"),
+                    "StartPipelineExecution",
+                )
+            ),
+            ("iam:PassRole", ROLE + "{role:Pipeline}", TO_SAGEMAKER),
+            ("s3:PutObject", "{data}/pipelines/docs/jobs/a/job.yaml", {}),
+            ("kms:GenerateDataKey", "{key:data}", {}),
+        ),
+    ),
     "prepare": (
         ENGINEER,
         (
@@ -277,7 +326,7 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             ("kms:GenerateDataKey", "{key:data}", {}),
         ),
     ),
-    "resume": (ENGINEER, _SUBMIT),
+    "resume": (ENGINEER, (*_SUBMIT, *_CUSTOMIZE)),
     "search": (
         ENGINEER,
         (
@@ -297,6 +346,7 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "status": (
         ENGINEER,
         (
+            *_SEE_CUSTOMIZATION,
             _PARAMETERS,
             _DESCRIBE,
             ("sagemaker:Search", "*", {}),
@@ -337,6 +387,7 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         (
             _DESCRIBE,
             ("sagemaker:StopTrainingJob", OUR_JOB, {}),
+            ("bedrock:StopModelCustomizationJob", _CUSTOMIZATION, {}),
             ("sagemaker:DescribeProcessingJob", OUR_PROCESSING, {}),
             ("sagemaker:StopProcessingJob", OUR_PROCESSING, {}),
         ),
@@ -354,7 +405,12 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     ),
     "delete": (
         ENGINEER,
-        (_PARAMETERS, _LIST, ("s3:DeleteObject", "{runs}/runs/a/1/job/job.yaml", {})),
+        (
+            _PARAMETERS,
+            _LIST,
+            ("s3:DeleteObject", "{runs}/runs/a/1/job/job.yaml", {}),
+            ("bedrock:DeleteCustomModel", _BEDROCK + "custom-model/a/b", {}),
+        ),
     ),
     "register": (ENGINEER, _PUSH),
     "push-model": (ENGINEER, _PUSH),

@@ -14,12 +14,13 @@ from advice.quotes import Lengths, quote_all
 from tests.factories import docstring_pairs, write_jsonl
 from training.errors import JobError
 
-LLAMA_8B = {
+# About 8 billion parameters in few layers, of which a plan simulates each.
+WIDE_LLAMA = {
     "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 7,
+    "num_attention_heads": 64,
     "num_key_value_heads": 8,
     "vocab_size": 128256,
     "max_position_embeddings": 8192,
@@ -28,9 +29,9 @@ LLAMA_8B = {
 
 
 @pytest.fixture(scope="module")
-def llama_8b(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llama-8b")
-    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
+def wide_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wide-llama")
+    (folder / "config.json").write_text(json.dumps(WIDE_LLAMA))
     return folder
 
 
@@ -64,14 +65,14 @@ def test_neither_model_nor_data() -> None:
 
 
 def test_preferences_with_a_question_about_supervised_fine_tuning(
-    tmp_path: Path, llama_8b: Path
+    tmp_path: Path, wide_llama: Path
 ) -> None:
     row = {"prompt": "What is a river?", "chosen": "A stream.", "rejected": "A cat."}
     data = write_jsonl(tmp_path / "pairs.jsonl", [row] * 5)
     job = tmp_path / "job.yaml"
     document = {
         "name": "job",
-        "model": {"source": str(llama_8b)},
+        "model": {"source": str(wide_llama)},
         "data": {"train": str(data)},
         "method": {"kind": "sft"},
         "train": {"max_steps": 1},
@@ -81,7 +82,7 @@ def test_preferences_with_a_question_about_supervised_fine_tuning(
 
 
 def test_a_model_too_large_for_every_instance(tmp_path: Path, rows: Path) -> None:
-    large = LLAMA_8B | {"hidden_size": 131072, "intermediate_size": 524288}
+    large = WIDE_LLAMA | {"hidden_size": 131072, "intermediate_size": 524288}
     (tmp_path / "config.json").write_text(json.dumps(large))
     message = problems(tmp_path, rows)
     assert "1 problem\n" in message
@@ -95,8 +96,8 @@ def test_a_job_of_several_stages(tmp_path: Path) -> None:
     assert "advice is for one run" in problems("", "", job)
 
 
-def test_advice_without_weights(llama_8b: Path, rows: Path) -> None:
-    advice = advise(ask(llama_8b, rows), 20)
+def test_advice_without_weights(wide_llama: Path, rows: Path) -> None:
+    advice = advise(ask(wide_llama, rows), 20)
     assert "has no weights on this machine" in advice.probe.skipped
     assert advice.decision.advised is not None
     quote = advice.quotes["lora"]
@@ -105,21 +106,20 @@ def test_advice_without_weights(llama_8b: Path, rows: Path) -> None:
     assert advice.quotes["few_shot"].added_tokens > 0
 
 
-def test_limits_exclude_ways(llama_8b: Path, rows: Path) -> None:
-    needs = {"instance": "ml.g5.xlarge", "budget_usd": 0.01, "max_ttft_s": 0.001}
-    quotes = quote_all(ask(llama_8b, rows, **needs), Lengths(300, 200, 100, 3), None)
-    assert "no instance begins to answer within 1 ms" in quotes["rag"].excluded
-    free = quote_all(
-        ask(llama_8b, rows, **needs | {"max_ttft_s": None}), Lengths(300, 200, 100, 3), None
-    )
-    assert "needs" in free["full"].excluded and "GiB on each device" in free["full"].excluded
-    assert "the budget is 0.01" in free["qlora"].excluded
-    assert not free["prompting"].excluded
+def test_limits_exclude_approaches(wide_llama: Path, rows: Path) -> None:
+    lengths = Lengths(300, 200, 100, 3)
+    hasty = quote_all(ask(wide_llama, rows, max_ttft_s=0.001), lengths, None)
+    assert "no instance begins to answer within 1 ms" in hasty["rag"].excluded
+    question = ask(wide_llama, rows, instance="ml.g5.xlarge", budget_usd=0.01)
+    quotes = quote_all(question, lengths, None)
+    assert "GiB on each device" in quotes["full"].excluded
+    assert "the budget is 0.01" in quotes["qlora"].excluded
+    assert not quotes["prompting"].excluded
 
 
-def test_texts_cannot_be_prompted(llama_8b: Path, tmp_path: Path) -> None:
+def test_texts_cannot_be_prompted(wide_llama: Path, tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "texts.jsonl", [{"text": "A river is a stream. " * 50}] * 20)
-    advice = advise(ask(llama_8b, data), 0)
+    advice = advise(ask(wide_llama, data, instance="ml.g6e.xlarge"), 0)
     excluded = {scored.approach for scored in advice.decision.approaches if scored.excluded}
-    assert excluded == {"prompting", "few_shot", "prompt_tuning"}
+    assert excluded == {"prompting", "few_shot", "prompt_tuning", "full"}
     assert advice.quotes["lora"].job["method"] == {"kind": "pretrain"}

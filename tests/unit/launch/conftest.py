@@ -14,6 +14,8 @@ import boto3
 import pytest
 import yaml
 
+from emulator.bedrock_api import BedrockEmulator
+from emulator.clock import FakeClock
 from emulator.environment import EmulatedEnvironment
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
@@ -61,7 +63,7 @@ def emulated_platform(
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
-        yield EmulatedEnvironment(DEV, service, variables, home)
+        yield environment_of(service, variables, home)
 
 
 @pytest.fixture
@@ -155,7 +157,19 @@ def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -
     }
     for name, value in values.items():
         ssm.put_parameter(Name=root + name, Value=value, Type="String")
-    EmulatedEnvironment(environment, service, {}, Path()).promote_image("gpu")
+    environment_of(service, {}, Path(), environment).promote_image("gpu")
+
+
+def environment_of(
+    service: SageMakerEmulator,
+    variables: dict[str, str],
+    home: Path,
+    environment: LaunchEnvironment = DEV,
+) -> EmulatedEnvironment:
+    """Return an environment without models in Bedrock."""
+    clock = FakeClock()
+    bedrock = BedrockEmulator(environment.region, service.client, clock, home / "bedrock")
+    return EmulatedEnvironment(environment, service, bedrock, clock, variables, home)
 
 
 def boto(emulated: EmulatedEnvironment, name: str) -> Any:

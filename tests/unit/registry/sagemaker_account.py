@@ -20,6 +20,7 @@ from moto.sagemaker.models import ModelPackage, SageMakerModelBackend
 
 from launch.aws.platform_parameters import PlatformParameters
 from registry.remote.sagemaker import SageMakerRegistry
+from tests.lineage_in_moto import lineage_in_moto
 from tests.unit.launch.fake_accounts import DEV, VALUES
 
 GROUP = "temper-dev-models"
@@ -63,6 +64,7 @@ def emulated_registry() -> Iterator[SageMakerRegistry]:
         patch.object(ModelPackage, "set_model_approval_status", set_approval),
         patch.object(SageMakerModelBackend, "create_model_package", create_once),
         patch.object(SageMakerModelBackend, "update_model_package", update_given),
+        lineage_in_moto(),
         mock_aws(),
     ):
         client, s3, kms, ssm = map(_client, ("sagemaker", "s3", "kms", "ssm"))

@@ -132,7 +132,8 @@ def test_pushing_twice_sends_nothing_again(tmp_path: Path, remote: SageMakerRegi
     assert remote.push(record, store) == first
     for client in (remote._client, remote._files.s3):
         client.meta.events.unregister("before-call.*.*", note)
-    assert set(sent) == {"ListModelPackages", "DescribeModelPackage", "HeadObject"}
+    lists = {"ListModelPackages", "ListArtifacts", "ListActions", "ListAssociations"}
+    assert set(sent) == {*lists, "DescribeModelPackage", "HeadObject"}
 
 
 def test_two_pushes_at_once_make_one_package(tmp_path: Path, remote: SageMakerRegistry) -> None:

@@ -107,7 +107,7 @@ def test_the_price_of_a_machine_that_is_named_limits_its_trials(
 ) -> None:
     search = make_search(max_cost="5 USD", usd_per_hour=2.0)
     priced = LocalRunner(search.settings, "job.yaml").price(search.job)
-    assert priced.limit_s is not None
+    assert priced.limit_s is not None and priced.most_usd is not None
     assert priced.most_usd == pytest.approx(2.0 * (priced.limit_s + STOP_S) / 3600)
     quote = quote_search(search, LocalRunner(search.settings, ""), SearchBudget(tmp_path, 5.0))
     assert quote.kept_usd == pytest.approx(2 * search.settings.seeds * priced.most_usd)

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from search import run
 from search.job_file import load_search_job
 from search.local_trial import LocalRunner
+from search.run_metrics import metrics_outcome
 from search.trial_runner import PricedJob, Trial
 from search.trials import TrialOutcome
 from tests.run_commands import ROOT, changed
@@ -116,3 +117,13 @@ def test_the_decision_to_end_a_trial_survives_a_kill(search: tuple[run.Search, l
     loop.run()
     ended = loop.journal.trials[4]
     assert (ended.state, ended.value) == (TrialState.PRUNED, 9.0)
+
+
+def test_an_objective_that_nobody_measures_ends_the_search_at_the_first_trial(
+    search: tuple[run.Search, list[str]],
+) -> None:
+    loop, _ = search
+    ENDS[:] = [metrics_outcome({"validation.accuracy": 0.5}, "validation.loss", 1.0)]
+    with pytest.raises(RunError, match=r"the first trial failed, .* measured validation\.accuracy"):
+        loop.run()
+    assert len(loop.journal.trials) == 1

@@ -49,10 +49,11 @@ def run(folder: Path, chosen: SearchSettings, order: random.Random) -> list[dict
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "random", "grid"])
 def test_trials_do_not_depend_on_which_ends_first(tmp_path: Path, algorithm: str) -> None:
     space = {**SPACE, "lr": {"choices": [1e-4, 1e-3]}} if algorithm == "grid" else SPACE
-    same = {"space": space, "algorithm": algorithm, "parallel": 3, "trials": 9}
+    same = {"space": space, "algorithm": algorithm, "parallel": 3, "trials": 7}
     first = run(tmp_path / "a", settings(**same), random.Random(1))
     assert first == run(tmp_path / "b", settings(**same), random.Random(2))
-    assert first != run(tmp_path / "c", settings(**same, seed=1), random.Random(1))
+    other = settings(**{**same, "trials": 2}, seed=1)
+    assert first[:2] != run(tmp_path / "c", other, random.Random(1))
 
 
 def test_a_search_that_was_cut_off_resumes_with_the_same_trials(tmp_path: Path) -> None:

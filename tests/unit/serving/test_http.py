@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -115,6 +116,14 @@ def test_bad_requests(
         assert re.search(message, error["message"]), error
         assert set(error) == {"message", "type", "param", "code"}
     server.wait_until_idle()
+
+
+def test_a_model_without_a_chat_template_completes_texts(tiny_model: Path) -> None:
+    with running_server(load_transformers_model("plain", str(tiny_model), {})) as running:
+        status, message = running.error(CHAT, USER)
+        assert status == 400
+        assert "the model plain has no chat template. Use /v1/completions" in message
+        assert running.complete("x", max_tokens=1)["choices"]
 
 
 def test_bodies_that_are_not_json(server: RunningServer) -> None:

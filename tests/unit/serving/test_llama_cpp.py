@@ -14,7 +14,7 @@ import torch
 from gguf import GGUFWriter
 from transformers import AutoTokenizer
 
-from evaluation.models.base import GeneratedAnswers, GenerationSettings
+from evaluation.models.base import GeneratedAnswers, GenerationSettings, LogLikelihood
 from evaluation.models.gguf_model import load_gguf
 from evaluation.models.transformers_model import TransformersModel
 from serving.llama_cpp.metadata import read_metadata
@@ -144,6 +144,21 @@ def test_answers_are_those_of_the_evaluation(running: RunningServer, file: Path)
     assert found == expected
 
 
+@pytest.mark.slow
+def test_a_file_that_transformers_computes_is_served_as_it_is_evaluated(file: Path) -> None:
+    evaluated = TransformersModel(str(file), str(file), torch.device("cpu"), 4)
+    outcomes = evaluated.generate(list(PROMPTS), GenerationSettings(12))
+    expected = [one.texts[0] for one in outcomes if isinstance(one, GeneratedAnswers)]
+    (score,) = evaluated.log_likelihoods([("Once upon", " a time")])
+    assert isinstance(score, LogLikelihood)
+    with running_server(load_served_model("tiny", str(file), {}, "transformers")) as server:
+        found = server.complete(list(PROMPTS), max_tokens=12, temperature=0)
+        echo = server.complete("Once upon a time", max_tokens=0, echo=True, logprobs=1)
+    assert [one["text"] for one in found["choices"]] == expected
+    values = echo["choices"][0]["logprobs"]["token_logprobs"][score.context_tokens :]
+    assert sum(values) == pytest.approx(score.nats, abs=1e-5 * score.tokens)
+
+
 def test_samples_have_their_seeds_and_stops(running: RunningServer) -> None:
     body = {"prompt": PROMPTS[0], "max_tokens": 20, "temperature": 1.0, "n": 3, "seed": 4}
     first, again = (running.post(TEXT, body).json()["choices"] for _ in range(2))
@@ -173,6 +188,9 @@ def test_what_llama_cpp_cannot_report_is_refused(running: RunningServer) -> None
     assert status == 400
     assert "does not report the log-probabilities of a prompt" in message
     assert running.complete("x y", max_tokens=0, echo=True)["choices"][0]["text"] == "x y"
+    status, message = running.error("/adapters", {"name": "a", "src": "/x"})
+    assert (status, "this engine loads no adapters" in message) == (400, True)
+    assert running.client.get("/adapters").json() == {"adapters": []}
     long = {"prompt": "x y z " * 200, "max_tokens": 4}
     status, message = running.error(TEXT, long)
     assert (status, "this model's context is 512 tokens" in message) == (400, True)

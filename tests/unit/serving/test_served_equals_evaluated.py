@@ -15,6 +15,8 @@ from tests.run_commands import ROOT
 from tests.unit.serving.running import RunningServer, running_server
 
 STORIES = ROOT.parent / "shared/data/models/stories260K-hf"
+ADAPTER_TOLERANCE = 1e-4
+"""Largest difference of a log-probability between an adapter that is merged and one that is not."""
 PROMPTS = ["def add(a, b):", "Return the number of items in a container.", "x", "str " * 40]
 CHATS = [
     [{"role": "user", "content": text}] for text in ("What is str.join?", "Ha <s> ha", "ü" * 9)
@@ -118,6 +120,25 @@ def test_a_pretrained_model_writes_the_published_story(tmp_path: Path) -> None:
         ", there was a little girl named Lily. She loved to play outside in the park. "
         "One day, she saw a big, red ball."
     )
+
+
+@pytest.mark.slow
+def test_an_adapter_of_a_request_is_served_as_it_is_evaluated(
+    chat_folder: str, adapter_folders: dict[str, str]
+) -> None:
+    """The evaluation merges the adapter; the server, which has two, adds it in each layer."""
+    folder = adapter_folders["first"]
+    model = TransformersModel(folder, folder, torch.device("cpu"), 2)
+    context, text = "def add(a, b):", " return a + b"
+    (score,) = model.log_likelihoods([(context, text)])
+    assert isinstance(score, LogLikelihood)
+    with running_server(load_served_model("tiny", chat_folder, adapter_folders)) as running:
+        found = running.complete(PROMPTS, model="first", max_tokens=24, temperature=0)
+        body = {"max_tokens": 0, "echo": True, "logprobs": 1}
+        echo = running.complete(context + text, model="first", **body)
+    assert [[one["text"]] for one in found["choices"]] == answers(model, list(PROMPTS))
+    values = echo["choices"][0]["logprobs"]["token_logprobs"][score.context_tokens :]
+    assert sum(values) == pytest.approx(score.nats, abs=ADAPTER_TOLERANCE * score.tokens)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from serving.vllm.command_line import (
     vllm_problems,
     with_folders,
 )
-from serving.vllm.selection import own_architectures, vllm_is_usable
+from serving.vllm.selection import own_architectures, vllm_is_usable, why_not_vllm
 from tests.run_commands import ROOT
 from tests.unit.registry.runs import make_run
 from training.models.weights_digest import weights_digest
@@ -199,6 +199,8 @@ def test_auto_hands_a_model_to_vllm_that_it_implements(
         with pytest.raises(NotVllmError):
             run_server(ServeOptions(str(model), port=0, adapters=adapters))
         assert words in capsys.readouterr().err
+    logged = ServeOptions(chat_folder, log_requests=tmp_path)
+    assert why_not_vllm(logged, {}, own_architectures()) == ["--log-requests: it logs no answers"]
     assert served == [chat_folder]
 
 

@@ -1,0 +1,1 @@
+"""Small trials: each approach for the same steps on the same rows, compared on others."""

@@ -1,0 +1,1 @@
+"""Managed customization: data in the providers' formats, requests, graders."""

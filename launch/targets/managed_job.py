@@ -1,0 +1,131 @@
+"""Preparation of a job for a provider: its records, its price, the question of its license."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from launch.aws.platform_parameters import PlatformParameters
+from launch.aws.s3 import S3Store, S3Uri
+from launch.environment import LaunchEnvironment
+from launch.job_inputs import InputArtifact
+from launch.managed.data_files import ManagedData
+from launch.managed.requests import DataAddresses
+from launch.targets.base import Quote
+from planning.managed.quote import price_run, tokens_of_text
+from planning.managed.run import ManagedRun
+from planning.managed_quote import ManagedQuote
+from training.errors import JobError, Problem
+
+
+@dataclass(frozen=True)
+class ManagedJob:
+    """Job that is ready to be sent to a provider.
+
+    Attributes:
+        run: The job as the provider runs it.
+        data: Its records.
+    """
+
+    run: ManagedRun
+    data: ManagedData
+
+    @property
+    def quote(self) -> ManagedQuote:
+        """Price of the job."""
+        characters = sum(map(len, self.data.train))
+        return price_run(self.run, tokens_of_text(self.run, characters))
+
+
+def quote_of(
+    job: ManagedJob,
+    environment: LaunchEnvironment,
+    source: str,
+    *,
+    agreement: str = "",
+    notes: tuple[str, ...] = (),
+) -> Quote:
+    """Return what a submission creates, reads and costs.
+
+    Args:
+        job: The job.
+        environment: Environment of the account.
+        source: Name of the job file, for messages.
+        agreement: License to accept; empty if there is none.
+        notes: Further lines.
+
+    Raises:
+        JobError: It can cost more than `resources.max_cost` allows.
+    """
+    quote, run = job.quote, job.run
+    if problems := list(_over_budget(job)):
+        raise JobError(source, problems)
+    rows = f"{len(job.data.train):,} rows"
+    if job.data.validation:
+        rows += f", {len(job.data.validation):,} held out"
+    if job.data.skipped:
+        rows += f", {job.data.skipped:,} left out"
+    cost = (
+        f"{quote.cost_usd.low:.2f} to {quote.cost_usd.high:.2f} USD"
+        if quote.cost_usd
+        else "an unknown cost"
+    )
+    parameters = ", ".join(f"{name} {value}" for name, value in run.parameters.items())
+    lines = [
+        f"{run.provider.title} trains {run.model.name} ({run.method.technique}), "
+        f"{environment.region} ({environment.name})",
+        f"{rows}, as {run.format}; {quote.tokens.low:,.0f} to {quote.tokens.high:,.0f} tokens",
+        f"sends {parameters}",
+        f"chosen by the provider: {', '.join(run.left)}" if run.left else "",
+        f"{cost}; {quote.price}",
+        f"makes {run.provider.returns}",
+        *notes,
+    ]
+    question = f"Start {run.job.name} for {cost}?"
+    return Quote(tuple(line for line in lines if line), question, agreement)
+
+
+def _over_budget(job: ManagedJob) -> Iterator[Problem]:
+    limit, quote = job.run.job.resources.max_cost, job.quote
+    if limit is None:
+        return
+    if quote.cost_usd is None:
+        yield Problem(
+            "resources.max_cost",
+            f"cannot be kept: {quote.price}",
+            f"{limit:g} USD",
+            "Leave it out to train at a price that is not known before",
+        )
+    elif quote.cost_usd.high > limit:
+        yield Problem(
+            "resources.max_cost",
+            f"the job can cost {quote.cost_usd.high:.2f} USD",
+            f"{limit:g} USD",
+            "Raise it, or train fewer epochs",
+        )
+
+
+def upload_data(job: ManagedJob, store: S3Store, platform: PlatformParameters) -> DataAddresses:
+    """Upload the records of a job, unless the same records are there; return their addresses.
+
+    Args:
+        job: The job.
+        store: Object store of the account.
+        platform: Parameters of the environment.
+    """
+    days = platform.get("storage/upload-days")
+    with TemporaryDirectory(prefix="temper-managed-") as folder:
+        files = {path.stem: path for path in job.data.write(Path(folder))}
+        addresses = {
+            name: _upload(path, store, platform, int(days) if days else None)
+            for name, path in files.items()
+        }
+    return DataAddresses(addresses["train"], addresses.get("validation"))
+
+
+def _upload(path: Path, store: S3Store, platform: PlatformParameters, days: int | None) -> str:
+    artifact = InputArtifact("data", path.stem, str(path), path)
+    prefix: S3Uri = store.upload_artifact(artifact, platform["buckets/data"], days)
+    return str(prefix / path.name)

@@ -1,0 +1,53 @@
+"""Accepted wildcards in the policies of managed customization, each with its reason."""
+
+from stacks.nag.suppression import Suppression
+
+_ROLE = r"security/BedrockCustomization/Policy/Resource"
+_ENGINEER = r"security/Engineer/Serving/Resource"
+_ARN = r"arn:<AWS::Partition>:"
+_ACCOUNT = r"[a-z0-9-]*:(\d+|<AWS::AccountId>):"
+
+CUSTOMIZATION = (
+    Suppression(
+        r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
+        _ROLE,
+        "These are families of one operation; the resource is the key of models.",
+    ),
+    Suppression(
+        r"IAM5\[Resource::\*\]",
+        f"{_ROLE}|{_ENGINEER}",
+        "Describe actions of EC2, and listing customization jobs, support no resource.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}ec2:{_ACCOUNT}(subnet|security-group|network-interface)/\*\]",
+        _ROLE,
+        "The job names its subnets and groups; an interface is made and removed only with the tag "
+        "of Bedrock.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}lambda:{_ACCOUNT}function:[a-z0-9-]+-grader-\*\]",
+        _ROLE,
+        "Graders are built for each reward; their names begin with that of the environment.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}s3:::[a-z0-9-]+-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(uploads|models)/\*\]",
+        _ROLE,
+        "Object keys are not known in advance; the resource is one folder of a bucket.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}s3:::jumpstart-\*-[^/\]]+(/\*)?\]",
+        rf"{_ENGINEER}|security/(Training|JobWithSecrets)/Policy/Resource",
+        "AWS owns these buckets, which hold the recipes and the weights of its hub.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}bedrock:([a-z0-9-]*|<AWS::Region>):(\d+|<AWS::AccountId>)?:"
+        r"(model-customization-job|foundation-model)/\*\]",
+        _ENGINEER,
+        "Bedrock generates the ids of jobs; which models are customized is the engineers' choice.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}sagemaker:[^\]]*:hub-content/SageMakerPublicHub/Model/\*\]",
+        _ENGINEER,
+        "Models of the public hub are read by their names, with their versions.",
+    ),
+)

@@ -1,0 +1,144 @@
+"""Permissions of managed customization: Bedrock's role, and what engineers ask of the providers.
+
+docs.aws.amazon.com/bedrock/latest/userguide/custom-model-job-access-security.html
+"""
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+
+from stacks.policies.iam_statements import IamContext, allow, read_bucket, read_key, use_key
+
+UPLOADS = "uploads/*"
+_HUB = "SageMakerPublicHub"
+_JOB_TAG = "BedrockModelCustomizationJobArn"
+
+
+def role_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permissions of Bedrock: read records, write results, reach the VPC, call graders.
+
+    Args:
+        context: Names and keys of the environment.
+    """
+    names = context.names
+    models = f"{names.bucket_arn('models')}/models/*"
+    return [
+        *read_bucket(context, "data", UPLOADS),
+        allow(
+            "ListModels", ["s3:GetBucketLocation", "s3:ListBucket"], [names.bucket_arn("models")]
+        ),
+        allow("WriteModels", ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], [models]),
+        read_key(context.data, "Data"),
+        use_key(context.models, "Models"),
+        allow("CallGraders", ["lambda:InvokeFunction"], [_grader(context)]),
+        *_network_statements(context),
+    ]
+
+
+def _grader(context: IamContext) -> str:
+    return context.names.arn("lambda", f"function:{context.names.prefix}-grader-*")
+
+
+def _network_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permissions to put a job into the VPC; Describe actions support no resource."""
+    arn = context.names.arn
+    managed = {"StringEquals": {"aws:ResourceTag/BedrockManaged": "true"}}
+    return [
+        allow(
+            "SeeNetwork",
+            [
+                "ec2:DescribeDhcpOptions",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcs",
+            ],
+            ["*"],
+        ),
+        allow(
+            "JoinNetwork",
+            ["ec2:CreateNetworkInterface"],
+            [arn("ec2", "subnet/*"), arn("ec2", "security-group/*")],
+        ),
+        allow(
+            "MakeInterfaces",
+            ["ec2:CreateNetworkInterface"],
+            [arn("ec2", "network-interface/*")],
+            {"StringEquals": {"aws:RequestTag/BedrockManaged": "true"}},
+        ),
+        allow(
+            "TagInterfaces",
+            ["ec2:CreateTags"],
+            [arn("ec2", "network-interface/*")],
+            {
+                "StringEquals": {"ec2:CreateAction": "CreateNetworkInterface"},
+                "ForAllValues:StringEquals": {"aws:TagKeys": ["BedrockManaged", _JOB_TAG]},
+            },
+        ),
+        allow(
+            "RemoveInterfaces",
+            ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
+            [arn("ec2", "network-interface/*")],
+            managed,
+        ),
+    ]
+
+
+def engineer_statements(context: IamContext, *, role: iam.IRole) -> list[iam.PolicyStatement]:
+    """Return the permissions of engineers to customize models, and to read SageMaker's hub.
+
+    Args:
+        context: Names and keys of the environment.
+        role: Role that they pass to Bedrock.
+    """
+    arn, region = context.names.arn, context.names.region
+    jobs, models = arn("bedrock", "model-customization-job/*"), arn("bedrock", "custom-model/*")
+    foundation = f"arn:{Aws.PARTITION}:bedrock:{region}::foundation-model/*"
+    hub = f"arn:{Aws.PARTITION}:sagemaker:{region}:aws:hub"
+    return [
+        allow("Customize", ["bedrock:CreateModelCustomizationJob"], [foundation, jobs, models]),
+        allow(
+            "SeeCustomizations",
+            [
+                "bedrock:GetModelCustomizationJob",
+                "bedrock:ListTagsForResource",
+                "bedrock:StopModelCustomizationJob",
+                "bedrock:TagResource",
+            ],
+            [jobs, models],
+        ),
+        allow("DeleteCustomModels", ["bedrock:DeleteCustomModel"], [models]),
+        # List actions support no resource.
+        allow("ListCustomizations", ["bedrock:ListModelCustomizationJobs"], ["*"]),
+        allow(
+            "PassCustomizationRole",
+            ["iam:PassRole"],
+            [role.role_arn],
+            {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}},
+        ),
+        # Bedrock encrypts the model with the key of the person who starts the job.
+        allow(
+            "GrantModelsKey",
+            ["kms:CreateGrant"],
+            [context.models.key_arn],
+            {"StringEquals": {"kms:ViaService": f"bedrock.{region}.{Aws.URL_SUFFIX}"}},
+        ),
+        allow(
+            "ReadHub",
+            ["sagemaker:DescribeHubContent"],
+            [f"{hub}/{_HUB}", f"{hub}-content/{_HUB}/Model/*"],
+        ),
+        *hub_statements(context),
+    ]
+
+
+def hub_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permission to read recipes and weights of SageMaker's hub, which AWS owns.
+
+    Args:
+        context: Names and keys of the environment.
+    """
+    bucket = f"arn:{Aws.PARTITION}:s3:::jumpstart-*-{context.names.region}"
+    return [
+        allow("ReadHubObjects", ["s3:GetObject"], [f"{bucket}/*"]),
+        allow("ListHubObjects", ["s3:ListBucket"], [bucket]),
+    ]

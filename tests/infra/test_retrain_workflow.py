@@ -1,0 +1,115 @@
+"""CI/CD of pipelines: what the workflow and CodePipeline may do, and what their steps run."""
+
+import os
+import re
+import subprocess
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
+from moto import mock_aws
+
+from tests.infra.conftest import ROOT
+
+WORKFLOW = ROOT / ".github" / "workflows" / "retrain.yml"
+CODEPIPELINE = ROOT / "pipelines" / "codepipeline"
+COMMANDS = {
+    "plan": [
+        "temper pipeline run pipelines/docs.yaml",
+        "temper pipeline plan pipelines/docs.yaml --cloud",
+    ],
+    "train": ["temper pipeline render pipelines/docs.yaml --env prod --upsert --start"],
+    "promote": ["temper pipeline run pipelines/docs.yaml --env prod"],
+}
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[Any, Any]:
+    content: dict[Any, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    return content
+
+
+def shell(command: str, **variables: str) -> str:
+    done = subprocess.run(
+        ["bash", "-euc", command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def make_line(command: str, **variables: str) -> str:
+    """Return what a make command would run last, without the interpreter."""
+    line = shell(f"{command} --dry-run", **variables).splitlines()[-1]
+    return " ".join(line.partition("-m ")[2].split())
+
+
+@pytest.mark.parametrize("job", COMMANDS)
+def test_the_steps_run_the_commands(workflow: dict[Any, Any], job: str) -> None:
+    made = [
+        step["run"]
+        for step in workflow["jobs"][job]["steps"]
+        if step.get("run", "").startswith("make")
+    ]
+    variables = {"TEMPER_PIPELINE": "pipelines/docs.yaml", "TEMPER_ENV": "prod"}
+    assert [make_line(command, **variables) for command in made] == COMMANDS[job]
+
+
+def test_only_approved_jobs_get_a_token(workflow: dict[Any, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert set(workflow[True]) == {"pull_request", "workflow_dispatch"}
+    for name, job in workflow["jobs"].items():
+        approved = "environment" in job
+        assert approved == (name != "plan") == ("id-token" in job["permissions"])
+        if approved:
+            assert "github.event_name == 'workflow_dispatch'" in job["if"]
+            assert job["environment"] == "${{ inputs.env }}" and job["env"]["YES"] == "1"
+
+
+def test_actions_are_pinned_and_scripts_take_no_expressions(workflow: dict[Any, Any]) -> None:
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step["uses"])
+            else:
+                assert "${{" not in step["run"]
+
+
+@pytest.mark.parametrize("job", ["plan", "promote"])
+def test_the_buildspecs_run_the_same_commands(job: str) -> None:
+    spec = yaml.safe_load((CODEPIPELINE / f"{job}.yaml").read_text())
+    variables = {"PIPELINE": "pipelines/docs.yaml", "ENVIRONMENT": "prod"}
+    lines = [make_line(command, **variables) for command in spec["phases"]["build"]["commands"]]
+    assert lines == COMMANDS[job]
+
+
+def test_codepipeline_accepts_the_request() -> None:
+    text = (CODEPIPELINE / "pipeline.yaml").read_text()
+    for word, value in {
+        "ACCOUNT": "123456789012",
+        "ENVIRONMENT": "dev",
+        "REGION": "us-east-1",
+    }.items():
+        text = text.replace(word, value)
+    request = yaml.safe_load(text)
+    model = ServiceModel(Loader().load_service_model("codepipeline", "service-2"), "codepipeline")
+    shape = model.operation_model("CreatePipeline").input_shape
+    assert ParamValidator().validate(request, shape).generate_report() == ""
+    names = [stage["name"] for stage in request["pipeline"]["stages"]]
+    assert names.index("Test") < names.index("Approve") < names.index("Promote")
+    trust = '{"Statement": [{"Principal": {"Service": "codepipeline.amazonaws.com"}, '
+    trust += '"Effect": "Allow", "Action": "sts:AssumeRole"}], "Version": "2012-10-17"}'
+    with mock_aws():
+        boto3.client("iam").create_role(
+            RoleName="CODEPIPELINE-ROLE", AssumeRolePolicyDocument=trust
+        )
+        client = boto3.client("codepipeline", "us-east-1")
+        client.create_pipeline(**request)
+        assert client.list_pipelines()["pipelines"][0]["name"] == "temper-dev-promote"
