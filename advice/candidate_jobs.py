@@ -56,7 +56,8 @@ def candidate_document(
     length = _max_length(question, row_tokens)
     document["data"] = {"validation": {"split": "5%"}, "max_length": length, **document["data"]}
     if approach == "prompt_tuning":
-        # Virtual tokens take positions of the context.
+        # Virtual tokens take positions of the context, and precede the first document of a row.
+        document["data"].pop("packing", None)
         most = max(8, question.shape.context - _VIRTUAL_TOKENS)
         document["data"]["max_length"] = min(document["data"]["max_length"], most)
     if form == "text":

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from advice.dataset_profile import DatasetProfile, profile_dataset
-from catalog.instances import instance, instances
+from catalog.instances import instance
 from planning.hf_config import NamedShape, shape_named
+from planning.machine import unknown_instance
 from planning.model_shape import ModelShape
 from training.config import Job
 from training.config.data import Data
@@ -134,7 +135,9 @@ def read_question(asked: Asked) -> Question:
     document = _document(asked, source)
     job = problems.attempt("job", lambda: _checked(document, asked.job, source))
     model, data = (job.model, job.data) if job else _sections(document, source, problems)
-    problems.all += _unknown_instance(asked.needs.instance)
+    name = asked.needs.instance
+    if name is not None and instance(name) is None:
+        problems.all.append(unknown_instance(name, "--instance"))
     shape = model and problems.attempt("model", lambda: _shape(model, asked.model))
     want = "any" if job is None else job.method.rows
     profile = data and problems.attempt(
@@ -224,19 +227,10 @@ def _only_source(data: Data) -> Any:
         JobError: The job has prompts in place of data, or several sources.
     """
     if len(data.train) != 1:
-        fix = "Name one of them with --data"
-        raise JobError(
-            "temper advise",
-            [Problem("data.train", "advice is for one source", str(len(data.train)), fix)],
-        )
+        message = "has no rows to look at" if not data.train else "has several sources"
+        fix = "Name one with --data: a file or a folder of rows"
+        raise JobError("temper advise", [Problem("data.train", message, str(len(data.train)), fix)])
     return data.train[0]
-
-
-def _unknown_instance(name: str | None) -> list[Problem]:
-    if name is None or instance(name) is not None:
-        return []
-    fix = f"Choose from {', '.join(f'ml.{known}' for known in instances())}"
-    return [Problem("--instance", "is not in the catalogue of accelerated instances", name, fix)]
 
 
 def _with_resources(needs: Requirements, job: Job) -> Requirements:

@@ -16,9 +16,11 @@ from advice.document import advised_approach
 from advice.facts import TITLES, TRAINED, Approach, Form, Step, fact_text
 from advice.quotes import ApproachQuote
 from planning.disk import format_count
+from planning.document import Range
 from planning.render import duration_range, money_range
 from training.config.methods import title_of
 
+_LEAST_USD = 0.01
 FORMS: dict[Form, str] = {
     "text": "texts",
     "answers": "prompts with answers",
@@ -166,7 +168,7 @@ def _price(quote: ApproachQuote) -> str:
         added = (
             f", {quote.added_tokens:,} tokens added to each prompt" if quote.added_tokens else ""
         )
-        parts.append(f"1,000 requests at half load: {money_range(quote.usd_per_1000)}{added}")
+        parts.append(f"1,000 requests at half load: {_requests(quote.usd_per_1000)}{added}")
     return "; ".join(parts)
 
 
@@ -179,7 +181,7 @@ def _training(quote: ApproachQuote) -> str:
 
 def _alternative(advice: Advice, scored: ScoredApproach) -> Iterator[str]:
     """Yield what an alternative costs, and what would make it the advised approach."""
-    yield f"{_title(advice, scored.approach)}, {scored.points} points"
+    yield f"{_title(advice, scored.approach)}, {_points(scored.points)}"
     yield _price(advice.quotes[scored.approach])
     yield f"advised with: {_change(advice, scored)}"
 
@@ -191,4 +193,12 @@ def _change(advice: Advice, scored: ScoredApproach) -> str:
         return "; or ".join(changes)
     advised = advice.decision.advised
     assert advised is not None
-    return f"no single change: it lacks {advised.points - scored.points} points"
+    return f"no single change: it lacks {_points(advised.points - scored.points)}"
+
+
+def _points(number: int) -> str:
+    return f"{number} point{'s' * (abs(number) != 1)}"
+
+
+def _requests(usd: Range) -> str:
+    return "less than 0.01 USD" if usd.high < _LEAST_USD else money_range(usd)

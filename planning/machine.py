@@ -78,7 +78,7 @@ def machine_of(job: Job) -> Machine:
         return this_machine(job.resources.processes)
     instance_type = instance(name)
     if instance_type is None:
-        raise JobError(job.name, [_unknown(name)])
+        raise JobError(job.name, [unknown_instance(name, "resources.instance")])
     return Machine(instance_type, job.resources.count, instance_type.devices, rented=True)
 
 
@@ -124,11 +124,17 @@ def _disk_gb() -> float:
     return shutil.disk_usage(".").free / 1e9
 
 
-def _unknown(name: str) -> Problem:
+def unknown_instance(name: str, key: str) -> Problem:
+    """Return the problem of an instance type that the catalogue lacks, with similar ones.
+
+    Args:
+        name: The type.
+        key: Key or option that names it.
+    """
     known = [f"ml.{known}" for known in instances()]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
     return Problem(
-        "resources.instance",
+        key,
         "is not in the catalogue of accelerated instances",
         name,
         f"Did you mean {' or '.join(near[:3])}? All are in catalog/instances.yaml",
