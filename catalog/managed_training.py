@@ -5,7 +5,6 @@ The facts stand in `managed_training.yaml`, with their date and their sources.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from catalog.prices import refreshed_path
 
 BEDROCK = "bedrock:"
 """Prefix of a foundation model of Amazon Bedrock: `bedrock:amazon.nova-micro-v1:0`."""
@@ -213,24 +210,6 @@ def _method(facts: Mapping[str, Any]) -> ManagedMethod:
 
 
 def _price(about: Mapping[str, Any], prices: Mapping[str, Any]) -> tuple[float | None, str]:
-    """Return the price of 1,000 tokens of a model and its source: downloaded, or of the table."""
-    usage = about.get("usage_type", "")
-    newer = _downloaded().get("prices", {}).get(usage)
-    if newer is not None:
-        return float(newer), f"AWS price list, {_downloaded()['date']}"
+    """Return the price of 1,000 tokens of a model, and its source with its date."""
     usd = about.get("usd_per_1k_tokens")
     return usd, f"{prices['source']}, {prices['date']}" if usd is not None else ""
-
-
-def downloaded_path() -> Path:
-    """Return the file in which `temper prices` saves the prices of customization."""
-    return refreshed_path().with_name("bedrock-prices.json")
-
-
-@cache
-def _downloaded() -> dict[str, Any]:
-    try:
-        document = json.loads(downloaded_path().read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}

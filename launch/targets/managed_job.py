@@ -81,6 +81,9 @@ def quote_of(
         f"chosen by the provider: {', '.join(run.left)}" if run.left else "",
         f"{cost}; {quote.price}",
         f"makes {run.provider.returns}",
+        f"answers are scored by {run.job.resources.grader}, and not by method.reward"
+        if run.kind == "grpo"
+        else "",
         *notes,
     ]
     question = f"Start {run.job.name} for {cost}?"
