@@ -1,4 +1,4 @@
-"""Emulated Amazon Bedrock: import, custom models, deployments, throughput, batches and inference.
+"""Emulated Amazon Bedrock: imports, custom models, throughput, batches, evaluations, inference.
 
 Requests and responses are validated against the service's description, and models really answer:
 each is served by a process of its own. The emulator cannot show which models and settings the
@@ -14,6 +14,7 @@ from emulator.bedrock_account import BedrockAccount, BedrockFaults, BedrockTimin
 from emulator.bedrock_batch import BatchApi
 from emulator.bedrock_custom_models import CustomModelApi, DeploymentApi
 from emulator.bedrock_customization import CustomizationApi
+from emulator.bedrock_evaluations import EvaluationApi
 from emulator.bedrock_imports import ImportApi
 from emulator.bedrock_runtime import BedrockRuntime, StartProcess
 from emulator.bedrock_throughput import ThroughputApi
@@ -58,6 +59,7 @@ class BedrockEmulator:
             account, self.imports, self.custom_models, self.deployments, self.throughputs, start
         )
         self.batches = BatchApi(account, self._models)
+        self.evaluations = EvaluationApi(account, self._models)
         self.control, self.runtime = self._control(), self._runtime()
         self.services = (self.control, self.runtime)
 
@@ -117,6 +119,10 @@ class BedrockEmulator:
                 "CreateModelInvocationJob": batches.create,
                 "GetModelInvocationJob": batches.get,
                 "StopModelInvocationJob": batches.stop,
+                "CreateEvaluationJob": self.evaluations.create,
+                "GetEvaluationJob": self.evaluations.get,
+                "ListEvaluationJobs": self.evaluations.list_jobs,
+                "StopEvaluationJob": self.evaluations.stop,
                 "TagResource": account.tag_resource,
                 "UntagResource": account.untag_resource,
                 "ListTagsForResource": account.list_tags,

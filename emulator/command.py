@@ -63,7 +63,7 @@ def rehearse_job(
                 environment.promote_image(kind)
             result = Scenario(environment, job, overrides, say).run()
             if deploy is not None:
-                rehearse_deployments(environment, environment.runs / result.run, deploy)
+                rehearse_deployments(environment, job, environment.runs / result.run, deploy)
     finally:
         if keep:
             say(f"everything is in {work}")
@@ -72,11 +72,14 @@ def rehearse_job(
     _report(result)
 
 
-def rehearse_deployments(environment: EmulatedEnvironment, run: Path, main: Main) -> None:
+def rehearse_deployments(
+    environment: EmulatedEnvironment, job: Path, run: Path, main: Main
+) -> None:
     """Deploy the model of a run to every target, swap it, roll it back and remove it.
 
     Args:
         environment: Emulated environment.
+        job: Job of the run, which also trains an adapter on its model.
         run: Folder of the run.
         main: Runs a command line.
 
@@ -87,7 +90,29 @@ def rehearse_deployments(environment: EmulatedEnvironment, run: Path, main: Main
     if problem := _export(environment, run):
         say(f"bedrock-import is left out: {problem}")
         kinds.remove("bedrock-import")
-    DeploymentScenario(environment, [run] * 3, main, say, kinds).run()
+    adapters = _train_adapter(environment, job, run)
+    DeploymentScenario(environment, [run] * 3, main, say, kinds, adapters).run()
+
+
+def _train_adapter(environment: EmulatedEnvironment, job: Path, run: Path) -> list[Path]:
+    """Train an adapter on a run's model for two steps, here, and return its run for each version.
+
+    A job of another kind than one stage without an adapter gives none.
+
+    Args:
+        environment: Emulated environment.
+        job: Job of the run.
+        run: Folder of the run.
+    """
+    runs = environment.work / "adapter"
+    values = f"model.source={run / 'model'} adapter.kind=lora train.max_steps=2"
+    done = environment.run_temper("train", str(job), "--set", values, "--runs", str(runs))
+    found = sorted(runs.glob("*/latest/model/adapter_config.json"))
+    if done.returncode or not found:
+        reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        say(f"an adapter is left out: the job trains none on its model {' '.join(reason)}")
+        return []
+    return [found[0].parents[1].resolve()] * 3
 
 
 def _export(environment: EmulatedEnvironment, run: Path) -> str:

@@ -29,7 +29,7 @@ from training.export.formats import gguf
 TOKENIZER = Path("../shared/data/models/tokenizers/gpt-neox-20b/tokenizer.json")
 CLIENTS = (1, 4, 16)
 PROMPT_WORDS, LEAST_REQUESTS = 48, 4
-TURNS = 3
+TURNS = 9
 HEADER = ("clients", "server", "first token, ms", "between tokens, ms", "tokens/s", "Temper is")
 WORDS = ("the", "model", "reads", "a", "prompt", "and", "writes", "an", "answer", "while", "others")
 Results = dict[tuple[str, int], list[LoadResult]]
@@ -270,8 +270,17 @@ def _setting(size: int, tokens: int) -> str:
 def _load(loads: Sequence[float]) -> str:
     return (
         f"The load average of\n15 minutes was from {min(loads):.0f} to {max(loads):.0f}, of which "
-        f"the servers and clients are 2: more is work of others."
+        f"the servers and clients are 2: more is work of others{_priority()}."
     )
+
+
+def _priority() -> str:
+    """Return the priority of this session over others, if it is not the usual one."""
+    try:
+        level = Path("/proc/self/autogroup").read_text(encoding="utf-8").split()[-1]
+    except OSError:
+        return ""
+    return "" if level == "0" else f",\nover which they had priority (autogroup nice {level})"
 
 
 SECTIONS = {"safetensors": safetensors_section, "gguf": gguf_section}

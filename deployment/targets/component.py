@@ -224,6 +224,8 @@ class ComponentTarget:
         """Return keys of the specification that a deployment was made with."""
         component = self._name(name)
         specification = (self.components.describe(component) or {}).get("Specification", {})
+        if base := specification.get("BaseInferenceComponentName"):
+            return {"adapter_of": base.removeprefix(f"{self.account.environment.prefix}-")}
         if "ModelName" not in specification:
             return {}
         compute = specification.get("ComputeResourceRequirements", {})

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.environment import EmulatedEnvironment
-from emulator.hosting.fleet import NO_CAPACITY
 from launch.aws.s3 import S3Store, S3Uri
 
-NAME, NOVA = "rehearsed", "rehearsed-nova"
-"""Names of the registered models: of the run, and as SageMaker registers one of Amazon Nova."""
+NAME, ADAPTER, NOVA = "rehearsed", "rehearsed-adapter", "rehearsed-nova"
+"""Names of the registered models: of the run, an adapter on it, one that was trained from Nova."""
 GPU, CPU = "ml.g5.xlarge", "ml.m5.xlarge"
 _BODY = {"prompt": "Hello", "max_tokens": 4, "temperature": 0}
 _ASK_S = 3600.0
@@ -33,6 +32,7 @@ class RehearsedKind:
         plant: Injects the fault of the next swap, and returns what will happen.
         model: Name of the model.
         stays: Whether it runs until it is removed.
+        alias: Its name in the rehearsal, if another one than the kind's.
     """
 
     kind: str
@@ -42,11 +42,17 @@ class RehearsedKind:
     plant: Plant
     model: str = NAME
     stays: bool = True
+    alias: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name in the rehearsal."""
+        return self.alias or self.kind
 
     @property
     def name(self) -> str:
         """Name of the deployment."""
-        return f"{NAME}-{self.kind}"
+        return f"{NAME}-{self.label}"
 
 
 # --- SageMaker ------------------------------------------------------------------------------------
@@ -103,6 +109,11 @@ def _roll_back(environment: EmulatedEnvironment) -> str:
     return "SageMaker rolls the next shift back, without a reason"
 
 
+def _refuse_adapter(environment: EmulatedEnvironment) -> str:
+    environment.service.hosting.context.faults.refused_adapters.append("out of memory")
+    return "the container has no memory for the next adapter"
+
+
 def _exhaust(environment: EmulatedEnvironment) -> str:
     environment.service.hosting.context.faults.no_capacity = {CPU}
     return f"SageMaker has no {CPU} left"
@@ -150,15 +161,16 @@ def rehearsed_kinds(requests: str) -> tuple[RehearsedKind, ...]:
     at_once = (*gpu, "--rollout", "all-at-once")
     batch = ("--instance", CPU, "--input", requests, *texts)
     ends = ("--idle", "6")
+    on_base = ("--adapter-of", f"{NAME}-component", *ends)
     return (
         RehearsedKind("endpoint", (*gpu, *ends), at_once, _ask_endpoint, _roll_back),
         RehearsedKind("component", (*gpu, *ends), at_once, _ask_component, _roll_back),
+        RehearsedKind(
+            "component", on_base, (), _ask_component, _refuse_adapter, ADAPTER, alias="adapter"
+        ),
         RehearsedKind("async", (*gpu, "--min", "1", *ends), at_once, _ask_queue, _roll_back),
         RehearsedKind("batch", (*batch, *forever), (), _read_answers, _exhaust, stays=False),
         RehearsedKind("bedrock-import", forever, (), _ask_bedrock, _fail_import),
         RehearsedKind("bedrock-on-demand", forever, (), _ask_bedrock, _keep_model, NOVA),
         RehearsedKind("bedrock-throughput", ends, (), _ask_bedrock, _keep_model, NOVA),
     )
-
-
-__all__ = ["CPU", "GPU", "NAME", "NOVA", "NO_CAPACITY", "RehearsedKind", "rehearsed_kinds"]

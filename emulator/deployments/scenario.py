@@ -14,8 +14,8 @@ from pathlib import Path
 from emulator.deployments.command_runner import CommandRunner, Main
 from emulator.deployments.leftovers import leftovers
 from emulator.deployments.rehearsed_kinds import (
+    ADAPTER,
     NAME,
-    NO_CAPACITY,
     NOVA,
     RehearsedKind,
     put_requests,
@@ -23,11 +23,13 @@ from emulator.deployments.rehearsed_kinds import (
 )
 from emulator.deployments.serving_platform import publish_serving, register_nova
 from emulator.environment import EmulatedEnvironment
+from emulator.hosting.fleet import NO_CAPACITY
 from launch.errors import LaunchError
 
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 STEPS = ("deployed", "swapped", "rolled back", "removed")
 _ADDRESS = re.compile(r"^  address: (?:\S+, component )?(\S+)$", re.MULTILINE)
+_COLUMNS = re.compile(r"\s{2,}")
 _REASON = "rehearsal"
 _ROLLED_BACK, _FAILED = 4, 4
 
@@ -37,9 +39,9 @@ class DeploymentResult:
     """Observations of rehearsed deployments.
 
     Attributes:
-        versions: Version that serves, by kind and step.
-        answers: Answer of the deployment, by kind and step.
-        seconds: Duration, by kind and step.
+        versions: Version that serves, by label and step.
+        answers: Answer of the deployment, by label and step.
+        seconds: Duration, by label and step.
     """
 
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class DeploymentScenario:
     Args:
         environment: Emulated environment.
         runs: Folder of the run of each version.
+        adapters: Folder of the run of each version of an adapter on the model; none if empty.
         main: Runs a command line.
         print_line: Prints a line to the user.
         only: Kinds to rehearse; all if empty.
@@ -65,15 +68,21 @@ class DeploymentScenario:
         main: Main,
         print_line: Callable[[str], None],
         only: Sequence[str] = (),
+        adapters: Sequence[Path] = (),
     ):
         self.environment, self.print_line = environment, print_line
-        self._runs = dict(zip(VERSIONS, runs, strict=True))
+        self._runs = {NAME: dict(zip(VERSIONS, runs, strict=True))}
+        if adapters:
+            self._runs[ADAPTER] = dict(zip(VERSIONS, adapters, strict=True))
         self.runner = CommandRunner(environment, main, print_line)
         self.result = DeploymentResult()
         publish_serving(environment)
         requests = put_requests(environment, self._bucket())
         kinds = rehearsed_kinds(requests)
-        self.kinds = tuple(kind for kind in kinds if not only or kind.kind in only)
+        known = {*self._runs, NOVA}
+        self.kinds = tuple(
+            kind for kind in kinds if kind.model in known and (not only or kind.kind in only)
+        )
         self._addresses: dict[str, str] = {}
 
     def run(self) -> DeploymentResult:
@@ -97,7 +106,7 @@ class DeploymentScenario:
             self._step("rolled back", kind, "1.1.0", self._roll_back)
         self._list("1.1.0")
         self._heading("everything is removed")
-        for kind in self.kinds:
+        for kind in sorted(self.kinds, key=lambda kind: kind.model != ADAPTER):
             self._step("removed", kind, "", self._remove)
         self._expect_nothing_left()
         self._summarize()
@@ -107,12 +116,11 @@ class DeploymentScenario:
 
     def _approve(self, version: str) -> None:
         """Register the run as a version, and approve it; the one before is archived."""
-        id_ = f"{NAME}@{version}"
-        self.runner.run(
-            *("register", str(self._runs[version]), "--name", NAME, "--version", version),
-            *("--override", _REASON),
-        )
-        self.runner.run("promote", id_, "production")
+        for name, runs in self._runs.items():
+            run, id_ = str(runs[version]), f"{name}@{version}"
+            number = ("--name", name, "--version", version, "--override", _REASON)
+            self.runner.run("register", run, *number)
+            self.runner.run("promote", id_, "production")
         if any(kind.model == NOVA for kind in self.kinds):
             register_nova(self.environment, version)
 
@@ -123,13 +131,13 @@ class DeploymentScenario:
         began = time.monotonic()
         output = act(kind)
         if found := _ADDRESS.search(output):
-            self._addresses[kind.kind] = found[1]
+            self._addresses[kind.label] = found[1]
         if version and (kind.stays or step != "rolled back"):
-            answer = kind.ask(self.environment, self._addresses[kind.kind])
-            self.print_line(f"{kind.kind} {step}: {kind.model}@{version} answers {answer!r}")
-            self.result.answers.setdefault(kind.kind, {})[step] = answer
-        self.result.versions.setdefault(kind.kind, {})[step] = version
-        self.result.seconds.setdefault(kind.kind, {})[step] = time.monotonic() - began
+            answer = kind.ask(self.environment, self._addresses[kind.label])
+            self.print_line(f"{kind.label} {step}: {kind.model}@{version} answers {answer!r}")
+            self.result.answers.setdefault(kind.label, {})[step] = answer
+        self.result.versions.setdefault(kind.label, {})[step] = version
+        self.result.seconds.setdefault(kind.label, {})[step] = time.monotonic() - began
 
     def _deploy(self, kind: RehearsedKind, version: str = "1.0.0") -> str:
         where = ("--to", kind.kind, "--name", kind.name)
@@ -163,12 +171,15 @@ class DeploymentScenario:
         Raises:
             LaunchError: One is not deployed, or serves another version.
         """
-        rows = [line.split() for line in self.runner.run("deployments").splitlines()]
-        found = {row[0]: row[1:4] for row in rows if row and row[0].startswith(NAME)}
+        rows = [_COLUMNS.split(line) for line in self.runner.run("deployments").splitlines()]
+        found = {row[0]: row[1:4] for row in rows if row[0].startswith(NAME)}
         for kind in self.kinds:
-            wanted = [kind.kind, "deployed", f"{kind.model}@{version}"]
-            if kind.stays and found.get(kind.name) != wanted:
-                raise LaunchError(f"{kind.name} is {found.get(kind.name)}, and not {wanted}")
+            id_ = f"{kind.model}@{version}"
+            allowed = [[kind.kind, state, id_] for state in ("deployed", "rolled back")]
+            if kind.stays and found.get(kind.name) not in allowed:
+                raise LaunchError(
+                    f"{kind.name} is {found.get(kind.name)}, and does not serve {id_}"
+                )
 
     def _expect_nothing_left(self) -> None:
         """Let the removals end, and look for what remains.
@@ -191,11 +202,11 @@ class DeploymentScenario:
 
     def _summarize(self) -> None:
         """Print how long each step took on this machine."""
-        widths = [max(len(kind.kind) for kind in self.kinds), *map(len, STEPS)]
+        widths = [max(len(kind.label) for kind in self.kinds), *map(len, STEPS)]
         rows: list[tuple[str, ...]] = [("", *STEPS)]
         for kind in self.kinds:
-            took = self.result.seconds[kind.kind]
-            rows.append((kind.kind, *(f"{took[step]:.1f} s" for step in STEPS)))
+            took = self.result.seconds[kind.label]
+            rows.append((kind.label, *(f"{took[step]:.1f} s" for step in STEPS)))
         self.print_line("")
         for first, *others in rows:
             cells = (cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))

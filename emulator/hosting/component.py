@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from emulator.hosting.context import HostingContext
@@ -102,15 +103,24 @@ class CopySet:
         reason = self._load(name) if self.count else ""
         if reason:
             del self.adapters[name]
+            shutil.rmtree(self._folder(name), ignore_errors=True)
         return reason
 
+    def _folder(self, name: str) -> Path:
+        return self.server.ml / "adapters" / name
+
     def _load(self, name: str) -> str:
-        address, folder = self.adapters[name], self.server.ml / "adapters" / name
+        address, folder = self.adapters[name], self._folder(name)
         try:
             if not folder.exists():
                 self.server.fetch(address, folder, packed=address.endswith(".tar.gz"))
         except ModelDataError as error:
             return f"Failed to download the adapter: {error}"
+        faults = self.server.context.faults
+        if faults.refused_adapters:
+            return (
+                f"The container did not load the adapter {name}: {faults.refused_adapters.pop(0)}"
+            )
         body = json.dumps({"name": name, "src": f"{_ADAPTERS}/{name}"}).encode()
         headers = {"Content-Type": "application/json"}
         answer = self.server.request("POST", "/adapters", body, headers)
@@ -123,7 +133,7 @@ class CopySet:
         """Unload an adapter, and delete its files."""
         if self.adapters.pop(name, None) and self.count:
             self.server.request("DELETE", f"/adapters/{name}")
-        shutil.rmtree(self.server.ml / "adapters" / name, ignore_errors=True)
+        shutil.rmtree(self._folder(name), ignore_errors=True)
 
 
 class EmulatedComponent:

@@ -195,11 +195,14 @@ class ComponentApi:
         def load() -> None:
             base = component.base
             if component.status == "Updating" and base is not None and base.copies is not None:
+                before = component.request["Specification"]["Container"]["ArtifactUrl"]
                 base.copies.remove_adapter(component.name)
                 reason = base.copies.add_adapter(
                     component.name, specification["Container"]["ArtifactUrl"]
                 )
-                if not reason:
+                if reason:
+                    base.copies.add_adapter(component.name, before)
+                else:
                     component.request["Specification"] = dict(specification)
                 component.set_status("InService", reason)
 

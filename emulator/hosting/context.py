@@ -52,6 +52,7 @@ class HostingFaults:
         no_capacity: Instance types of which the service has none left.
         silent_rollbacks: Number of updates that are rolled back after the shift of traffic, without
             a reason.
+        refused_adapters: Words with which containers refuse the next adapters.
         mute_models: Models whose container runs and never answers a health check.
         gated: Prefixes `s3://…` of models whose license must be accepted.
         quotas: Allowed number of instances by type; types that are missing are unlimited.
@@ -59,6 +60,7 @@ class HostingFaults:
 
     no_capacity: set[str] = field(default_factory=set)
     silent_rollbacks: int = 0
+    refused_adapters: list[str] = field(default_factory=list)
     mute_models: set[str] = field(default_factory=set)
     gated: tuple[str, ...] = ()
     quotas: dict[str, int] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from serving.engine.base import TIMED_OUT, UNLOADED, AnswerEngine
 from serving.engine.requests import AnswerPart, GenerationRequest
 from serving.errors import RequestError
 from serving.http.metrics import ServingMetrics
+from serving.http.part_delivery import PartDelivery, PartQueue
 from serving.http.request_log import RequestLog
 from serving.protocol.prepared import PreparedRequest
 
@@ -50,6 +51,7 @@ class AnswerService:
     ):
         self.engine, self.metrics, self.limits, self.log = engine, metrics, limits, log
         self._active = 0
+        self._delivery = PartDelivery()
 
     async def stream(
         self, prepared: PreparedRequest
@@ -70,12 +72,12 @@ class AnswerService:
                 retry_after=_RETRY_SECONDS,
             )
         loop = asyncio.get_running_loop()
-        parts: asyncio.Queue[tuple[int, AnswerPart]] = asyncio.Queue()
+        parts: PartQueue = asyncio.Queue()
         deadline = time.monotonic() + self.limits.timeout
 
         def receiver(index: int) -> GenerationRequest:
             def deliver(part: AnswerPart) -> None:
-                loop.call_soon_threadsafe(parts.put_nowait, (index, part))
+                self._delivery.deliver(loop, parts, (index, part))
 
             answer = prepared.answers[index]
             return GenerationRequest(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, TypeVar
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -96,19 +96,15 @@ class EventStream(Response):
         )
         try:
             async for event in self._events:
-                await _send_event(send, _json(event))
-            await _send_event(send, "[DONE]")
+                await _send_event(send, orjson.dumps(event))
+            await _send_event(send, b"[DONE]")
         except RequestError as error:
-            await _send_event(send, _json(error_body(error)))
+            await _send_event(send, orjson.dumps(error_body(error)))
         finally:
             await self._events.aclose()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _send_event(send: Send, data: str) -> None:
-    body = f"data: {data}\n\n".encode()
+async def _send_event(send: Send, data: bytes) -> None:
+    body = b"data: " + data + b"\n\n"
     await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

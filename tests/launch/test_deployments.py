@@ -106,15 +106,33 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     return tuple(made)
 
 
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Return the runs of the versions of an adapter."""
+    root, made = tmp_path_factory.mktemp("adapters"), []
+    for text in VERSIONS:
+        run = make_run(root, text)
+        for name, content in {
+            "adapter_config.json": '{"r": 16}',
+            "answer.txt": reply(text),
+        }.items():
+            (run / "model" / name).write_text(content)
+        write_checksums(run / "model")
+        made.append(run)
+    return tuple(made)
+
+
 @pytest.mark.slow
 def test_every_target_goes_up_is_swapped_rolls_back_and_comes_down(
     environment: EmulatedEnvironment,
     runs: tuple[Path, ...],
+    adapters: tuple[Path, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with capsys.disabled():
-        result = DeploymentScenario(environment, runs, main, print).run()
-    assert set(result.versions) >= {kind for kind in TARGET_KINDS if kind != "hyperpod"}
+        scenario = DeploymentScenario(environment, runs, main, print, adapters=adapters)
+        result = scenario.run()
+    assert set(result.versions) == {"adapter", *TARGET_KINDS} - {"hyperpod"}
     first, second, _ = VERSIONS
     for kind, answers in result.answers.items():
         swapped = [second] * (len(answers) - 1)

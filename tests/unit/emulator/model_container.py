@@ -1,7 +1,8 @@
 """Container that answers as a model server does, from the files that it finds in its folder.
 
 `python model_container.py FOLDER serve`: `FOLDER/model/answer.txt` is the answer, `crash.txt` ends
-the process, `error.txt` answers 500, and `reply.json` is the whole answer.
+the process, `error.txt` answers 500, and `reply.json` is the whole answer. An adapter's answer is
+that of its `answer.txt`, in which an object is the whole answer.
 """
 
 from __future__ import annotations
@@ -39,10 +40,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         if b"sleep" in body:
             time.sleep(json.loads(body)["sleep"])
+        adapter = self.headers.get("X-Amzn-SageMaker-Adapter-Identifier")
+        if adapter and ADAPTERS[adapter].startswith("{"):
+            self._answer(200, ADAPTERS[adapter].encode())
+            return
         if (MODEL / "reply.json").exists():
             self._answer(200, (MODEL / "reply.json").read_bytes())
             return
-        adapter = self.headers.get("X-Amzn-SageMaker-Adapter-Identifier")
         text = ADAPTERS[adapter] if adapter else (MODEL / "answer.txt").read_text()
         self._answer(200, (text + body.decode()).encode())
 

@@ -191,3 +191,80 @@ def test_a_batch_answers_its_records_in_order(here: EmulatedBedrock, custom_mode
     assert [line["recordId"] for line in lines] == ["R0", "bad", "R1"]
     assert lines[0]["modelOutput"]["usage"]["outputTokens"] == 6
     assert lines[1]["error"]["errorCode"] == 400
+
+
+def evaluate(here: EmulatedBedrock, name: str, model: dict[str, Any], **config: Any) -> Any:
+    """Run an evaluation job of two questions, and return its description when it has ended."""
+    rows = [
+        {
+            "prompt": text,
+            "referenceResponse": "hello there",
+            "modelResponses": [{"modelIdentifier": "ours", "response": answer}],
+        }
+        for text, answer in (("hello", "hello there"), ("bye", "hello"))
+    ]
+    lines = "\n".join(map(json.dumps, rows))
+    here.s3.put_object(Bucket=BUCKET, Key="evaluation/questions.jsonl", Body=lines)
+    location = {"s3Uri": f"s3://{BUCKET}/evaluation/questions.jsonl"}
+    dataset = {"name": "questions", "datasetLocation": location}
+    task = {"taskType": "QuestionAndAnswer", "dataset": dataset}
+    metrics = config.pop("metrics", ["Builtin.Accuracy"])
+    automated = {"datasetMetricConfigs": [{**task, "metricNames": metrics}], **config}
+    arn = here.bedrock.create_evaluation_job(
+        jobName=name,
+        roleArn=here.role,
+        evaluationConfig={"automated": automated},
+        inferenceConfig={"models": [model]},
+        outputDataConfig={"s3Uri": f"s3://{BUCKET}/scores"},
+    )["jobArn"]
+
+    def ended() -> Any:
+        job = here.bedrock.get_evaluation_job(jobIdentifier=arn)
+        return job if job["status"] != "InProgress" else None
+
+    return until(ended, 300)
+
+
+def scores(here: EmulatedBedrock, name: str) -> tuple[str, list[Any]]:
+    """Return the folder of the results of a job, and the score of each row."""
+    (entry,) = here.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"scores/{name}/")["Contents"]
+    text = here.s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read().decode()
+    results = [json.loads(line)["automatedEvaluationResult"] for line in text.splitlines()]
+    folder = entry["Key"].rpartition("/")[0].partition("/models/")[2]
+    return folder, [one["result"] for result in results for one in result["scores"]]
+
+
+def test_an_evaluation_scores_the_answers_of_a_model(
+    here: EmulatedBedrock, custom_model: str
+) -> None:
+    job = evaluate(here, "answers", {"bedrockModel": {"modelIdentifier": LITE}})
+    assert (job["status"], job["jobType"]) == ("Completed", "Automated")
+    folder, found = scores(here, "answers")
+    assert folder == f"{LITE}/taskTypes/QuestionAndAnswer/datasets/questions"
+    assert len(found) == 2
+    (summary,) = here.bedrock.list_evaluation_jobs(nameContains="answers")["jobSummaries"]
+    assert summary["evaluationTaskTypes"] == ["QuestionAndAnswer"]
+    with pytest.raises(ClientError, match="has the status Completed"):
+        here.bedrock.stop_evaluation_job(jobIdentifier=job["jobArn"])
+
+
+def test_an_evaluation_scores_answers_that_are_given(here: EmulatedBedrock) -> None:
+    given = {"precomputedInferenceSource": {"inferenceSourceIdentifier": "ours"}}
+    assert evaluate(here, "given", given)["status"] == "Completed"
+    _, found = scores(here, "given")
+    assert found == [1.0, pytest.approx(2 / 3)]
+    other = {"precomputedInferenceSource": {"inferenceSourceIdentifier": "theirs"}}
+    assert evaluate(here, "missing", other)["failureMessages"] == [
+        "ValidationException: a row has no modelResponses of theirs"
+    ]
+
+
+def test_a_judge_is_asked_for_a_score(here: EmulatedBedrock, custom_model: str) -> None:
+    given = {"precomputedInferenceSource": {"inferenceSourceIdentifier": "ours"}}
+    judge = {"bedrockEvaluatorModels": [{"modelIdentifier": LITE}]}
+    judged = evaluate(
+        here, "judged", given, metrics=["Builtin.Helpfulness"], evaluatorModelConfig=judge
+    )
+    assert judged["status"] == "Completed", judged
+    _, found = scores(here, "judged")
+    assert len(found) == 2, "the judge answered, whether or not with a number"
