@@ -1,4 +1,4 @@
-"""Comparison of search algorithms at equal trials, on a table of trials that were really trained.
+"""Comparison of TPE and random search at equal trials, on a table of trials really trained.
 
     python -m benchmarks.search_algorithms JOB FOLDER [SEEDS]
 
@@ -51,10 +51,9 @@ def main() -> None:
     table = _table(job, folder)
     best = min(table.values())
     print(f"{len(table)} points trained, least held-out loss {best:.4f}")
-    for algorithm in ("tpe",):
-        runs = [(_search(table, algorithm, s), _search(table, "random", s)) for s in range(seeds)]
-        for trials in TRIALS:
-            print(_line(algorithm, trials, runs))
+    runs = [(_search(table, "tpe", s), _search(table, "random", s)) for s in range(seeds)]
+    for trials in TRIALS:
+        print(_line("tpe", trials, runs))
 
 
 def _line(algorithm: str, trials: int, runs: list[tuple[list[float], list[float]]]) -> str:

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monitoring.call import LoggedCall
-from monitoring.deployed import DeployedLog, copy_log, find_deployed_log, store_of
 from monitoring.errors import LogError, WatchError
-from monitoring.golden import Ask, compare_golden, server_ask
 from monitoring.logs.read import CallLog, read_log
 from monitoring.options import CheckedOptions, WatchOptions, check_options
 from monitoring.report.document import CASES, PAGE, REPORT, WatchReport
@@ -24,6 +23,10 @@ from monitoring.watched_model import WatchedModel, find_watched_model
 from training.console import say
 from training.quiet import quiet
 from training.run_folder import write_whole
+
+if TYPE_CHECKING:
+    from monitoring.deployed import DeployedLog
+    from monitoring.golden import Ask
 
 _ALARM = 4
 
@@ -89,6 +92,9 @@ def _read(options: WatchOptions, checked: CheckedOptions, out: Path) -> WatchedL
     """
     if Path(options.log).exists():
         return WatchedLog(read_log(Path(options.log)))
+    # Imported here: the image of the scheduled job has neither these packages nor boto3.
+    from monitoring.deployed import copy_log, find_deployed_log, store_of
+
     if options.log.startswith("s3://"):
         from launch.aws.s3 import S3Uri
 
@@ -162,6 +168,8 @@ def _with_golden(
 ) -> WatchReport:
     if options.golden is None:
         return report
+    from monitoring.golden import compare_golden, server_ask
+
     ask: Ask | None = server_ask(options.url, options.adapter) if options.url else None
     if ask is None and deployed is not None:
         ask = deployed.ask

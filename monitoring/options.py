@@ -23,7 +23,9 @@ class WatchOptions:
 
     Attributes:
         log: Log, s3:// address, or name of a deployment.
+        name: Name of the deployment in the report; the log if None.
         model: Model that serves; that of the deployment if None.
+        model_name: Name of the model in the report; as `model` names it if None.
         reference: Rows, or features of an earlier watch, in place of the model's training set.
         registry: Folder of the registry.
         env: Environment of a deployment.
@@ -50,7 +52,9 @@ class WatchOptions:
     """
 
     log: str
+    name: str | None = None
     model: str | None = None
+    model_name: str | None = None
     reference: Path | None = None
     registry: Path = Path("registry")
     env: str | None = None

@@ -106,8 +106,8 @@ def measure_traffic(
         cases = write_hard_cases(out / CASES, found, _MOST_CASES)
     k, n = checked.rule
     return WatchReport(
-        options.log,
-        served.name,
+        options.name or options.log,
+        options.model_name or served.name,
         info.source,
         len(training),
         f"{k} of {n}",

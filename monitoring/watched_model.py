@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from monitoring.errors import WatchError
 from monitoring.prompt_answer import PromptAnswer, pairs_of_row
-from registry.blobs import blob_path
-from registry.checkout import checkout
-from registry.evidence import find_results, summary
-from registry.record import ModelRecord
-from registry.store import LocalRegistry
 from training.config.data import Source
 from training.config.job import Job
 from training.config.load import parse_job
@@ -25,6 +20,9 @@ from training.data.schema.rows import RowError
 from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError
 from training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from registry.record import ModelRecord
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,17 @@ def find_watched_model(name: str, registry: Path) -> WatchedModel:
         JobError: The job of a version cannot be used by this version of Temper.
     """
     if "@" in name and not Path(name).exists():
+        from registry.blobs import blob_path
+        from registry.store import LocalRegistry
+
         record = LocalRegistry(registry).find(name)
         job = _job(blob_path(registry, record.evidence["job.yaml"].sha256), name)
         return WatchedModel(record.id, _form(registry, record), job, record.evaluations)
     run = RunFolder(Path(name))
     if run.state is None:
         return WatchedModel(name, name)
+    from registry.evidence import find_results, summary
+
     # The model of a pipeline is a link to that of its last stage that trains.
     trained = run.model.resolve().parent
     results, _ = find_results(trained)
@@ -77,6 +80,9 @@ def find_watched_model(name: str, registry: Path) -> WatchedModel:
 
 
 def _form(registry: Path, record: ModelRecord) -> str:
+    from registry.blobs import blob_path
+    from registry.checkout import checkout
+
     if "gguf" in record.forms and len(record.forms) == 1:
         (file,) = record.forms["gguf"].values()
         return str(blob_path(registry, file.sha256))

@@ -12,6 +12,7 @@ from constructs import Construct
 from catalog import deployment_tags as tags
 from stacks.constructs.deployment_alarms import DeploymentAlarms
 from stacks.constructs.deployment_budget import add_budget
+from stacks.constructs.deployment_watch import DeploymentWatch
 from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.endpoint_scaling import scale_component, scale_variant
 from stacks.constructs.model_endpoint import (
@@ -70,6 +71,19 @@ class DeploymentStack(TemperStack):
             scale_component(self, settings.scaling, component=component, name=self.endpoint_name)
         else:
             scale_variant(self, settings.scaling, endpoint=endpoint, name=self.endpoint_name)
+        if settings.watch and serving.watch_caller:
+            DeploymentWatch(
+                self,
+                "Watch",
+                context=context,
+                settings=settings,
+                endpoint=self.endpoint_name,
+                caller=serving.watch_caller,
+                role=serving.role,
+                network={"Subnets": serving.subnets, "SecurityGroupIds": [serving.group]},
+                tags={tags.DEPLOYMENT: settings.name, "Environment": environment.name},
+                pages=pages,
+            )
         add_budget(
             self,
             name=f"{self.endpoint_name}-monthly",

@@ -12,6 +12,7 @@ from stacks.constructs.scheduled_removal import (
     removal_of_endpoints,
     removal_of_throughput,
 )
+from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.policies import model_deployer
@@ -31,6 +32,7 @@ class ServingStack(TemperStack):
         subnets: Ids of the subnets of endpoints.
         group: Id of their security group.
         handler: Function that removes what has ended.
+        watch_caller: Role of the schedules that watch deployments; None if none is watched.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class ServingStack(TemperStack):
         removal = self._add_removal(schedules)
         self.handler = removal.handler
         self._let_deployers_schedule(removal)
+        watched = any(each.watch for each in environment.serving.deployments)
+        self.watch_caller: iam.IRole | None = self._add_watch_caller() if watched else None
         allowed = ",".join(environment.serving.allowed_instance_types)
         publish_parameters(
             self,
@@ -100,6 +104,28 @@ class ServingStack(TemperStack):
             schedules=[RemovalSchedule("Ended", "rate(15 minutes)", "idle")],
             group=schedules,
         )
+
+    def _add_watch_caller(self) -> iam.IRole:
+        """Add the role with which schedules start the jobs that watch deployments."""
+        return ServiceRole(
+            self,
+            "WatchCaller",
+            service="scheduler.amazonaws.com",
+            description="Lets schedules start the jobs that watch deployments",
+            statements=[
+                allow(
+                    "StartWatch",
+                    ["sagemaker:AddTags", "sagemaker:CreateProcessingJob"],
+                    [self.names.arn("sagemaker", f"processing-job/{self.names.prefix}-watch-*")],
+                ),
+                allow(
+                    "PassServingRole",
+                    ["iam:PassRole"],
+                    [self.role.role_arn],
+                    {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+                ),
+            ],
+        ).role
 
     def _let_deployers_schedule(self, removal: ScheduledRemoval) -> None:
         """Let deployers schedule the function at the end of a deployment, to the minute."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from account.emf import emf_line
 from monitoring.report.document import WatchReport, WindowReport
@@ -19,10 +19,15 @@ def metric_lines(report: WatchReport, namespace: str, *, newest_only: bool) -> I
     Args:
         report: The report.
         namespace: Namespace of the metrics.
-        newest_only: Only the last window: a schedule has published those before.
+        newest_only: Only the last window that has ended: a schedule has published those before.
     """
     deployment = {"Deployment": report.deployment}
-    for window in report.windows[-1:] if newest_only else report.windows:
+    windows = list(report.windows)
+    if newest_only:
+        # One that has not ended has calls to come.
+        now = datetime.now(UTC)
+        windows = [w for w in windows if datetime.fromisoformat(w.end) <= now][-1:]
+    for window in windows:
         at = int(datetime.fromisoformat(window.end).timestamp() * 1000)
         yield emf_line(
             namespace,

@@ -91,6 +91,12 @@ WILDCARDS = (
         "to the subnets and the security group of the platform.",
     ),
     Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + rf"processing-job/{PREFIX}-watch-\*"),
+        r"serving/WatchCaller/Policy/Resource",
+        "Each run of a schedule starts a job of a new name; all begin with the environment's "
+        "prefix and `watch`.",
+    ),
+    Suppression(
         _wildcard(r"\*"),
         r"(bedrock/Undeploy|serving/Removal)/Undeploy/Policy/Resource"
         r"|bedrock/InvocationLogging/OnEvent/Policy/Resource",

@@ -26,7 +26,7 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
     """
     names = context.names
     groups = [f"/aws/sagemaker/{kind}/{names.prefix}-*" for kind in LOG_KINDS]
-    groups.append("/aws/sagemaker/TransformJobs")
+    groups += ["/aws/sagemaker/TransformJobs", "/aws/sagemaker/ProcessingJobs"]
     files = [f"{names.bucket_arn('runs')}/{SERVING_FILES}"]
     return [
         *read_bucket(context, "models", REGISTERED_MODELS),

@@ -115,6 +115,16 @@ class Capture(SettingsSection):
     percent: int = Field(100, ge=1, le=100, description="share of the calls that is captured")
 
 
+class Watch(SettingsSection):
+    """Comparison of captured calls with the training set, by a processing job on a schedule."""
+
+    image: ImageDigest
+    instance: InstanceType = "ml.m5.large"
+    every_hours: int = Field(24, ge=1, le=168)
+    flagged: int = Field(2, ge=1, le=10, description="windows that raise the alarm")
+    of: int = Field(3, ge=1, le=10, description="last windows that are looked at")
+
+
 class Shadow(SettingsSection):
     """Second model that receives copies of the calls, and whose answers no caller gets."""
 
@@ -147,6 +157,7 @@ class DeploymentSettings(SettingsSection):
     needs: Needs | None = None
     shifting: Shifting = Shifting()
     capture: Capture | None = None
+    watch: Watch | None = None
     shadow: Shadow | None = None
     variables: dict[str, str] = Field(default_factory=dict)
     monthly_usd: int = Field(ge=1)
@@ -172,6 +183,6 @@ class ServingSection(SettingsSection):
     deployments: tuple[DeploymentSettings, ...] = Field(
         (),
         description="endpoints as code, a stack each: `{name, model, files, to, image, image_kind, "
-        "instance, scaling, needs, shifting, capture, shadow, variables, monthly_usd, end}`; "
-        "see [serving](serving.md)",
+        "instance, scaling, needs, shifting, capture, watch, shadow, variables, monthly_usd, "
+        "end}`; see [serving](serving.md)",
     )

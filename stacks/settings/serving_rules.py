@@ -11,6 +11,9 @@ from stacks.settings.environment import Environment
 from stacks.settings.serving import LONGEST_VARIABLE, DeploymentSettings
 
 HOURS_PER_MONTH = 730
+HOURS_OF_ALARM = 168
+"""docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html: seven days, for
+periods of an hour or more."""
 VARIABLES = "TEMPER_SERVE_"
 
 
@@ -150,7 +153,25 @@ def _budget(_: Environment, deployment: DeploymentSettings, key: str) -> Iterato
         )
 
 
+def _watch(environment: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
+    """Yield what a watch lacks: captured calls, and an alarm that CloudWatch can evaluate."""
+    watch = deployment.watch
+    if watch is None:
+        return
+    if not deployment.capture:
+        yield f"{key}.watch: it compares captured calls; write capture: {{percent: …}}"
+    if "serve" not in environment.images.kinds:
+        yield f"{key}.watch.image: images.kinds has no 'serve', whose image the job runs; add it"
+    if watch.flagged > watch.of:
+        yield f"{key}.watch.flagged: {watch.flagged} of {watch.of} windows; at most {watch.of}"
+    if watch.of * watch.every_hours > HOURS_OF_ALARM:
+        yield (
+            f"{key}.watch.of: {watch.of} windows of {watch.every_hours} hours are more than the "
+            f"{HOURS_OF_ALARM} hours that an alarm looks at; lower of or every_hours"
+        )
+
+
 Rule = Callable[[Environment, DeploymentSettings, str], Iterator[str]]
 RULES: tuple[Rule, ...] = (
-    _end, _image, _scaling, _component, _shifting, _types, _variables, _budget,
+    _end, _image, _scaling, _component, _shifting, _types, _variables, _budget, _watch,
 )  # fmt: skip

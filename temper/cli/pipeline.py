@@ -115,7 +115,11 @@ def _rehearse(
     ] = "steps.train.set={train.max_steps: 80}",
     env: EnvironmentOption = "dev",
 ) -> int:
-    """Run a pipeline in an emulated account: deployed, unchanged, rolled back."""
+    """Run a pipeline in an emulated account until a rollback.
+
+    The platform is deployed first. The first run promotes, the second finds nothing new, and the
+    deployment of the third is rolled back.
+    """
     require("train")
     require("prepare")
     from emulator.pipeline_scenario import rehearse_pipeline

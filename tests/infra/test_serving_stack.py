@@ -1,6 +1,7 @@
 """Tests of the serving stack and of the stacks of deployments, read from the templates."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 from botocore.validate import ParamValidator
 
 from catalog import deployment_tags
+from monitoring.__main__ import options_from_environment
+from monitoring.options import check_options
 from stacks.errors import SettingsError
 from stacks.settings import read_environment
 from stacks.settings.serving import LONGEST_VARIABLE
@@ -61,7 +64,8 @@ def test_an_endpoint_shifts_traffic_and_rolls_back_by_its_alarms(everything: Ass
     assert policy["TerminationWaitInSeconds"] == 600
     named = endpoint["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
     alarms = _all(everything, "serving-assistant", "AWS::CloudWatch::Alarm")
-    assert {each["AlarmName"] for each in named} == {each["AlarmName"] for each in alarms}
+    watch = {"temper-all-assistant-drift", "temper-all-assistant-unwatched"}
+    assert {each["AlarmName"] for each in named} | watch == {each["AlarmName"] for each in alarms}
     assert endpoint["RetainAllVariantProperties"] is True
 
 
@@ -181,3 +185,44 @@ def test_a_variable_longer_than_the_service_takes_is_refused(tmp_path: Path) -> 
     (tmp_path / "everything.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(SettingsError, match="1025 characters, and a variable holds 1024"):
         read_environment(tmp_path, "everything")
+
+
+def test_a_watch_starts_a_processing_job_that_sagemaker_accepts(everything: Assembly) -> None:
+    schedule = _one(everything, "serving-assistant", "AWS::Scheduler::Schedule")
+    assert schedule["ScheduleExpression"] == "rate(24 hours)"
+    target = schedule["Target"]
+    assert target["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob"
+    request = json.loads(target["Input"])
+    service = botocore.session.get_session().get_service_model("sagemaker")
+    shape = service.operation_model("CreateProcessingJob").input_shape
+    report = ParamValidator().validate(request, shape)
+    assert not report.has_errors(), report.generate_report()
+    name = request["ProcessingJobName"].replace("<aws.scheduler.execution-id>", "0" * 36)
+    assert len(name) <= 63
+    places = {each["InputName"]: each["S3Input"] for each in request["ProcessingInputs"]}
+    assert places["capture"]["S3Uri"].endswith("/capture/temper-all-assistant/main/")
+    home = "s3://temper-all-runs-111122223333-us-east-1/serving/assistant"
+    configuration = _one(everything, "serving-assistant", "AWS::SageMaker::EndpointConfig")
+    assert configuration["DataCaptureConfig"]["DestinationS3Uri"] == f"{home}/capture"
+    assert request["AppSpecification"]["ImageUri"].split("@")[0].endswith("temper-all/serve")
+    options = options_from_environment(request["Environment"])
+    check_options(replace(options, reference=None))
+    for name, where in (("capture", options.log), ("model", options.model)):
+        assert places[name]["LocalPath"] == where
+    assert str(options.reference).startswith(places["reference"]["LocalPath"])
+    output = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]
+    assert output["LocalPath"] == str(options.out)
+
+
+def test_a_watch_alarms_on_k_of_n_windows(everything: Assembly) -> None:
+    alarms = {
+        each["AlarmName"]: each
+        for each in _all(everything, "serving-assistant", "AWS::CloudWatch::Alarm")
+    }
+    drift = alarms["temper-all-assistant-drift"]
+    assert (drift["DatapointsToAlarm"], drift["EvaluationPeriods"], drift["Period"]) == (
+        2, 3, 86400,
+    )  # fmt: skip
+    assert (drift["MetricName"], drift["TreatMissingData"]) == ("Drifted", "notBreaching")
+    assert drift["Dimensions"] == [{"Name": "Deployment", "Value": "assistant"}]
+    assert alarms["temper-all-assistant-unwatched"]["TreatMissingData"] == "breaching"

@@ -1,0 +1,206 @@
+"""Watch of one deployment: a processing job on a schedule, which compares its captured calls."""
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.constructs.alarm_set import RUNBOOKS
+from stacks.constructs.model_endpoint import VARIANT
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext
+from stacks.settings.serving import DeploymentSettings, Watch
+
+_INPUTS, _OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
+_MAX_RUNTIME_S = 3600
+_VOLUME_GIB = 50
+
+
+class DeploymentWatch(Construct):
+    """Schedule of `python -m monitoring` in the image `serve`, and the alarms on its metrics.
+
+    The job publishes whether the last complete window is flagged; CloudWatch counts the windows.
+
+    Args:
+        scope: Stack of the deployment.
+        id: Construct id.
+        context: Names and keys of the environment.
+        settings: The deployment, which has a watch.
+        endpoint: Name of its endpoint.
+        caller: Role of the schedule.
+        role: Role of the job.
+        network: Subnets and security group of the job, as its request has them.
+        tags: Tags of the job, by which costs are assigned.
+        pages: Topic that people subscribe to.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        context: IamContext,
+        settings: DeploymentSettings,
+        endpoint: str,
+        caller: iam.IRole,
+        role: iam.IRole,
+        network: dict[str, list[str]],
+        tags: dict[str, str],
+        pages: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, id)
+        assert settings.watch
+        self._context, self._settings, self._watch = context, settings, settings.watch
+        self._names: ResourceNames = context.names
+        self._endpoint, self._pages = endpoint, actions.SnsAction(pages)
+        self._role, self._network, self._tags = role, network, tags
+        self._schedule(caller)
+        self._add_alarms(self._watch)
+
+    def _schedule(self, caller: iam.IRole) -> None:
+        hours = self._watch.every_hours
+        scheduler.CfnSchedule(
+            self,
+            "Schedule",
+            description=f"Compares the calls of {self._endpoint} with its training set",
+            schedule_expression="rate(1 hour)" if hours == 1 else f"rate({hours} hours)",
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn="arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob",
+                role_arn=caller.role_arn,
+                input=cdk.Stack.of(self).to_json_string(self._request()),
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_retry_attempts=5, maximum_event_age_in_seconds=3600
+                ),
+            ),
+        )
+
+    def _request(self) -> dict[str, Any]:
+        """Return the request of the job; EventBridge Scheduler fills in the id of each run."""
+        names, name = self._names, self._settings.name
+        home = f"s3://{names.bucket('runs')}/serving/{name}"
+        models = f"s3://{names.bucket('models')}/registry/sha256/{self._settings.files}"
+        return {
+            "ProcessingJobName": f"{names.prefix}-watch-<aws.scheduler.execution-id>",
+            "RoleArn": self._role.role_arn,
+            "AppSpecification": {
+                "ImageUri": f"{names.repository_uri('serve')}@{self._watch.image}",
+                "ContainerEntrypoint": ["python", "-m", "monitoring"],
+            },
+            "Environment": {
+                "TEMPER_WATCH_NAME": name,
+                "TEMPER_WATCH_MODEL": self._settings.model,
+                "TEMPER_WATCH_WINDOW": f"{self._watch.every_hours}h",
+                "TEMPER_WATCH_ALARM": f"{self._watch.flagged}/{self._watch.of}",
+                "TEMPER_WATCH_NAMESPACE": names.metrics,
+            },
+            "ProcessingInputs": [
+                _input("capture", f"{home}/capture/{self._endpoint}/{VARIANT}/"),
+                _input("model", f"{models}/"),
+                _input("reference", f"{home}/watch/reference/"),
+            ],
+            "ProcessingOutputConfig": {
+                "KmsKeyId": self._context.data.key_arn,
+                "Outputs": [
+                    {
+                        "OutputName": "report",
+                        "S3Output": {
+                            "S3Uri": f"{home}/watch/reports/<aws.scheduler.execution-id>",
+                            "LocalPath": _OUTPUT,
+                            "S3UploadMode": "EndOfJob",
+                        },
+                    }
+                ],
+            },
+            "ProcessingResources": {
+                "ClusterConfig": {
+                    "InstanceType": self._watch.instance,
+                    "InstanceCount": 1,
+                    "VolumeSizeInGB": _VOLUME_GIB,
+                    "VolumeKmsKeyId": self._context.data.key_arn,
+                }
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": _MAX_RUNTIME_S},
+            "NetworkConfig": {
+                "EnableNetworkIsolation": False,
+                "VpcConfig": self._network,
+            },
+            "Tags": [{"Key": key, "Value": value} for key, value in self._tags.items()],
+        }
+
+    def _add_alarms(self, watch: Watch) -> None:
+        self._alarm(
+            "drift",
+            f"{watch.flagged} of the last {watch.of} windows of {self._endpoint} are unlike its "
+            "training set.",
+            "people ask something else, in another language or at another length, or the answers "
+            "have become worse.",
+            self._metric("Drifted", "Maximum", watch.every_hours),
+            flagged=watch.flagged,
+            of=watch.of,
+        )
+        self._alarm(
+            "unwatched",
+            f"Nothing has compared the calls of {self._endpoint} in two windows.",
+            "there were no calls, or the processing job fails.",
+            self._metric("Calls", "SampleCount", watch.every_hours),
+            flagged=2,
+            of=2,
+            below=True,
+        )
+
+    def _metric(self, name: str, statistic: str, hours: int) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=self._names.metrics,
+            metric_name=name,
+            dimensions_map={"Deployment": self._settings.name},
+            statistic=statistic,
+            period=cdk.Duration.hours(hours),
+        )
+
+    def _alarm(
+        self,
+        name: str,
+        what: str,
+        cause: str,
+        metric: cloudwatch.Metric,
+        *,
+        flagged: int,
+        of: int,
+        below: bool = False,
+    ) -> None:
+        operators, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
+        alarm = cloudwatch.Alarm(
+            self,
+            name.title(),
+            alarm_name=f"{self._endpoint}-{name}",
+            alarm_description=(
+                f"{what} Likely cause: {cause} Runbook: {RUNBOOKS}/deployment-{name}.md"
+            ),
+            metric=metric,
+            threshold=1,
+            evaluation_periods=of,
+            datapoints_to_alarm=flagged,
+            comparison_operator=operators.LESS_THAN_THRESHOLD
+            if below
+            else operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(self._pages)
+
+
+def _input(name: str, address: str) -> dict[str, Any]:
+    return {
+        "InputName": name,
+        "S3Input": {
+            "S3Uri": address,
+            "LocalPath": f"{_INPUTS}/{name}",
+            "S3DataType": "S3Prefix",
+            "S3InputMode": "File",
+        },
+    }
