@@ -52,7 +52,7 @@ class TrainingFailed(Exception):  # noqa: N818 (the outcome of a job of the serv
 
 
 def train_here(work: CustomizationWork) -> Path:
-    """Train the records on this machine and return the folder of the merged model.
+    """Train the records on this machine, all weights, and return the folder of the model.
 
     Raises:
         TrainingFailed: The run failed.
@@ -90,8 +90,6 @@ def _job(work: CustomizationWork, data: Path) -> dict[str, Any]:
         "model": {"source": str(work.base)},
         "data": {"train": str(data), "max_length": 128},
         "method": {"kind": method},
-        "adapter": {"kind": "lora"},
-        "export": "merged",
         "tracking": {"mlflow": False},
         "train": {
             "num_train_epochs": work.epochs,
