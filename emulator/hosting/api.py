@@ -55,6 +55,7 @@ class Hosting:
         self.autoscaling = AutoscalingApi(context, self.endpoints, self.components, self.metrics)
         self._alarms = AlarmEvaluator(context, self.metrics, self.autoscaling.act)
         self._watches = False
+        self._closed = 0  # how often `close` has been called
         self.operations: dict[str, Handler] = {
             **self.models.operations(),
             **self.configs.operations(),
@@ -73,15 +74,17 @@ class Hosting:
         """Evaluate alarms and scaling from now on, while there are endpoints."""
         if not self._watches:
             self._watches = True
-            self._tick()
+            self._tick(self._closed)
 
-    def _tick(self) -> None:
+    def _tick(self, closed: int) -> None:
+        if closed != self._closed:  # it was due when all was closed
+            return
         self._watches = any(True for _ in self.endpoints.table)
         if not self.metrics.is_empty:
             self._alarms.evaluate()
         self.autoscaling.track()
         if self._watches:
-            self.context.later(self.context.timings.watch_s, self._tick)
+            self.context.later(self.context.timings.watch_s, lambda: self._tick(closed))
 
     def settle(self) -> None:
         """Wait for what takes this machine's time: starts of containers, and their answers."""
@@ -94,6 +97,8 @@ class Hosting:
     def close(self) -> None:
         """End every container, and forget all resources and faults."""
         with self.context.lock:
+            self._watches = False
+            self._closed += 1
             for endpoint in self.endpoints.table:
                 endpoint.end()
             for component in self.components.table:

@@ -258,7 +258,7 @@ def test_the_plan_says_what_goes(everything: Assembly, without_hyperpod: Assembl
         "temper-all-storage." in text
     )
     assert list(plan_lines(make_plan({}, plan.new))) == [
-        "Nothing is deployed yet: 10 stacks are created."
+        "Nothing is deployed yet: 11 stacks are created."
     ]
 
 

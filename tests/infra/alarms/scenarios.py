@@ -311,6 +311,12 @@ def _free(share: float) -> Samples:
     return each(60, lambda _: 19200 * GIB * share)
 
 
+def _daily(value: Callable[[int], float | None]) -> dict[str, Samples]:
+    """Return a sample of each day, also of the days before the scenario, where there is one."""
+    samples = [(day * 86400 + 3600, value(day)) for day in range(-8, 10)]
+    return {ONLY: [(second, one) for second, one in samples if one is not None]}
+
+
 def _calls(number: int, errors: Callable[[float], float]) -> dict[str, Samples]:
     """Return the sums of calls and of server errors per minute."""
     return {"calls": each(60, lambda _: float(number)), "errors": each(60, errors)}
@@ -416,6 +422,34 @@ METRICS = [
         "deployment-without-end",
         False,
         {ONLY: each(900, lambda _: 0.0)},
+    ),
+    MetricScenario(
+        "people ask something else from the second day on",
+        "assistant-drift",
+        True,
+        _daily(lambda day: float(day > 0)),
+        hours=96,
+    ),
+    MetricScenario(
+        "one window is unlike the others",
+        "assistant-drift",
+        False,
+        _daily(lambda day: float(day == 1)),
+        hours=96,
+    ),
+    MetricScenario(
+        "the job that watches a deployment fails each day",
+        "assistant-unwatched",
+        True,
+        _daily(lambda day: 100.0 if day < 1 else None),
+        hours=9 * 24,
+    ),
+    MetricScenario(
+        "the job that watches a deployment fails once",
+        "assistant-unwatched",
+        False,
+        _daily(lambda day: None if day == 1 else 100.0),
+        hours=96,
     ),
     *(
         scenario

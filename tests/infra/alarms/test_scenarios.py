@@ -68,5 +68,10 @@ def test_every_alarm_has_a_scenario_in_which_it_fires_and_one_in_which_it_does_n
 
 
 def _is_ours(alarm: MetricAlarm) -> bool:
-    """Return whether the metric is one of the platform's own."""
-    return {metric.namespace for metric in alarm.metrics.values()} == {NAMESPACE}
+    """Return whether the metric is one that the platform's monitor publishes.
+
+    Those of a deployment come from the scheduled job that watches it.
+    """
+    metrics = alarm.metrics.values()
+    of_deployment = any(key == "Deployment" for one in metrics for key, _ in one.dimensions)
+    return {one.namespace for one in metrics} == {NAMESPACE} and not of_deployment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,12 @@ from tests.unit.launch.fake_accounts import DEV
 from tests.unit.launch.test_unanswered import JOB, RUN, FakeKubectl, submitted
 
 DENIED = {"Code": "AccessDenied", "Message": "Access Denied"}
-OBJECTS = {"Contents": [{"Key": f"runs/{RUN}/{name}", "Size": 3} for name in ("a", "b")]}
+OBJECTS = {
+    "Contents": [
+        {"Key": f"runs/{RUN}/{name}", "Size": 3, "LastModified": datetime(2026, 1, 1, tzinfo=UTC)}
+        for name in ("a", "b")
+    ]
+}
 
 
 @pytest.fixture

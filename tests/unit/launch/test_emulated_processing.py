@@ -16,12 +16,11 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from emulator.environment import EmulatedEnvironment
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
 from temper.cli import main
-from tests.unit.launch.conftest import deploy_by_hand, until
+from tests.unit.launch.conftest import deploy_by_hand, environment_of, until
 from tests.unit.launch.fake_accounts import DEV
 
 BUCKET = "temper-dev-data-123456789012"
@@ -40,7 +39,7 @@ def service(
     emulated = SageMakerEmulator(emulator, DEV.region, home, NamespaceRuntime(), timings)
     deploy_by_hand(emulated, DEV)
     emulated.client("ecr").create_repository(repositoryName="temper-dev/prepare")
-    image = EmulatedEnvironment(DEV, emulated, {}, home).promote_image("prepare")
+    image = environment_of(emulated, {}, home).promote_image("prepare")
     with EmulatorServer(emulated) as server:
         session = boto3.Session("test", "test", region_name=DEV.region)
         yield emulated, session.client("sagemaker", endpoint_url=server.url), image

@@ -15,7 +15,7 @@ from moto import mock_aws
 from launch.aws.model_registry import find_version, with_registered_models
 from launch.errors import LaunchError
 from launch.job_inputs import collect_inputs, rewrite_paths
-from launch.submit import SubmitRequest, _with_registered_models
+from launch.submit import resolve_registered_models
 from planning import hf_config
 from planning.hf_config import read_registry_with, read_s3_with, read_shape
 from training.config import Job
@@ -224,12 +224,12 @@ def test_a_run_on_this_machine_is_told_how_to_download(tmp_path: Path) -> None:
 def test_a_submission_asks_the_registry_of_its_environment(
     registry: Any, tmp_path: Path, target: Any
 ) -> None:
-    request = SubmitRequest(tmp_path / "job.yaml", "", target, "dev")
+    named, file = job(f"registry:{GROUP}/1"), tmp_path / "job.yaml"
     if target == "local":
         with pytest.raises(ModelError, match="does not download from the model registry"):
-            _with_registered_models(job(f"registry:{GROUP}/1"), request)
+            resolve_registered_models(named, file, target, "dev")
         return
-    resolved = _with_registered_models(job(f"registry:{GROUP}/1"), request)
+    resolved = resolve_registered_models(named, file, target, "dev")
     assert isinstance(resolved, Job) and resolved.model.model_package_arn == f"{ARN}/1"
 
 
