@@ -289,7 +289,7 @@ baselines: $(VENV)/.node  ## write the baseline templates that the tests compare
 # --- development ---------------------------------------------------------------------
 
 test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
-	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n $(WORKERS) $(ARGS)
+	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)

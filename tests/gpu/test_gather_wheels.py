@@ -58,6 +58,7 @@ def gather(tmp_path: Path, *options: str, wanted: str, monkeypatch: pytest.Monke
     return gather_wheels.main()
 
 
+@pytest.mark.slow
 def test_wheels_for_another_python_with_digests(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -120,6 +121,7 @@ def test_second_time_downloads_what_is_missing_or_damaged(
     assert gather(tmp_path, "--verify", wanted=wanted, monkeypatch=monkeypatch) == 0
 
 
+@pytest.mark.slow
 def test_gathered_wheels_are_installed_without_an_index(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def region(
     return name, synthesize(folder, environment, folder / "cdk.out")
 
 
+@pytest.mark.slow
 def test_cfn_lint_has_nothing_to_say(region: Any) -> None:
     from cfnlint.api import lint
     from cfnlint.config import ManualArgs

@@ -70,6 +70,7 @@ def test_jobs_are_refused_for_the_reasons_in_the_table(tmp_path: Path) -> None:
 
 
 @needs_cpu_build
+@pytest.mark.slow
 def test_a_core_of_combinations_stays_on_the_device(tmp_path: Path) -> None:
     assert not faults(core(), tmp_path)
 

@@ -173,6 +173,7 @@ def test_conversations_without_a_template_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("tokenizer", "times"), [(LLAMA, 240_000), (QWEN, 24_000)])
+@pytest.mark.slow
 def test_ten_megabytes_in_a_row_take_seconds(
     tokenizer: PreTrainedTokenizerFast, times: int
 ) -> None:

@@ -137,6 +137,7 @@ def test_rows_of_a_group_stay_on_one_side(tmp_path: Path) -> None:
     assert sides[0] and sides[1] and not sides[0] & sides[1]
 
 
+@pytest.mark.slow
 def test_the_result_depends_on_neither_workers_nor_interruptions(tmp_path: Path) -> None:
     rows = [*_texts(3000), *_texts(200)]
     data = _write(tmp_path / "a.jsonl", rows)
