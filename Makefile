@@ -14,7 +14,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare plan advise plan-serving prices check-job schema test test-slow bench check format lock clean
+.PHONY: help train prepare plan advise plan-serving prices check-job schema test test-slow test-long bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -292,7 +292,10 @@ test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.p
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
-	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
+	@$(PY) -m pytest -m "slow and not long and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
+
+test-long: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.serve $(VENV)/.llama-cpp $(VENV)/.search $(VENV)/.node $(VENV)/.dev  ## run the tests that CI has no time for: killed Ray clusters, pairs of settings, compiled steps
+	@$(PY) -m pytest -m long $(ARGS)
 
 bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))

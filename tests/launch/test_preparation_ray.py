@@ -177,6 +177,7 @@ def test_workers_that_die_again_and_again_end_the_preparation_with_a_message(
     assert _bytes(folder, "again") == whole
 
 
+@pytest.mark.long
 def test_drivers_that_are_killed_at_random_moments_change_no_byte(
     folder: Path, path: str, whole: dict[str, bytes]
 ) -> None:

@@ -38,6 +38,7 @@ def test_every_cell_passes_or_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_two_settings_meet_in_a_cell_that_holds(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from tests.run_commands import changed, train_here
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.long
 def test_compiled_as_eager(document: dict[str, Any], tmp_path: Path, checkpointing: bool) -> None:
     job = changed(document, train={"gradient_checkpointing": checkpointing, "max_steps": 6})
     eager = train_here(job, tmp_path / "eager")

@@ -187,6 +187,7 @@ def test_same_losses_by_two_shapes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.long
 def test_two_shapes_in_200_steps(
     name: str,
     job_of: Callable[[str], dict[str, Any]],
