@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 Message = Mapping[str, Any]
+Prompt = str | Sequence[Message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class LoggedCall:
     id: str
     time: datetime
     model: str
-    prompt: str | Sequence[Message]
+    prompt: Prompt
     answer: str | None = None
     finish_reason: str | None = None
     prompt_tokens: int | None = None
@@ -43,9 +44,14 @@ class LoggedCall:
     @property
     def prompt_text(self) -> str:
         """Text of the prompt: all messages, one below the other."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        return "\n".join(message_text(message) for message in self.prompt)
+        return joined_text(self.prompt)
+
+
+def joined_text(prompt: Prompt) -> str:
+    """Return a text as it is, and messages one below the other."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(message_text(message) for message in prompt)
 
 
 def message_text(message: Message) -> str:

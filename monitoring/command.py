@@ -6,7 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,17 +62,21 @@ def run_watch(options: WatchOptions) -> int:
     calls = _chosen(watched.log, options.adapter, checked.since)
     served = _served(options, watched.deployment)
     rates = _rates(options, checked, watched.deployment)
-    # Imported here: torch takes seconds, and what is wrong with the log is said before.
+    ask = _golden_ask(options, watched.deployment)
+    # Imported here: torch takes seconds, and problems of the log are reported before.
     from monitoring.watch import measure_traffic
 
     report = measure_traffic(options, checked, served, calls, watched.log, rates, out)
-    report = _with_golden(report, options, watched.deployment)
+    if options.golden is not None and ask is not None:
+        from monitoring.golden import compare_golden
+
+        report = replace(report, golden=compare_golden(options.golden, ask))
     write_whole(out / REPORT, report.to_json())
     write_whole(out / PAGE, render_page(report))
     for line in _lines(report):
         say(line)
     if options.metrics:
-        for line in metric_lines(report, options.namespace, newest_only=True):
+        for line in metric_lines(report, options.namespace):
             say(line)
     say(f"report: {out / PAGE}")
     return _ALARM if options.fail and report.alarms else 0
@@ -163,19 +167,25 @@ def _rates(options: WatchOptions, checked: CheckedOptions, deployed: DeployedLog
     return Rates(deployed.usd_per_hour)
 
 
-def _with_golden(
-    report: WatchReport, options: WatchOptions, deployed: DeployedLog | None
-) -> WatchReport:
-    if options.golden is None:
-        return report
-    from monitoring.golden import compare_golden, server_ask
+def _golden_ask(options: WatchOptions, deployed: DeployedLog | None) -> Ask | None:
+    """Return the function that asks golden prompts; None if there are none.
 
-    ask: Ask | None = server_ask(options.url, options.adapter) if options.url else None
-    if ask is None and deployed is not None:
-        ask = deployed.ask
-    if ask is None:
+    Raises:
+        WatchError: Neither the deployment nor a server can be asked.
+        DataError: The file cannot be used.
+    """
+    if options.golden is None:
+        return None
+    from deployment.golden import read_golden
+
+    read_golden(options.golden)  # its problems are reported before the model is loaded
+    if options.url:
+        from monitoring.golden import server_ask
+
+        return server_ask(options.url, options.adapter)
+    if deployed is None or deployed.ask is None:
         raise WatchError("--golden: the deployment cannot be asked from here; name --url")
-    return WatchReport(**{**vars(report), "golden": compare_golden(options.golden, ask)})
+    return deployed.ask
 
 
 def _lines(report: WatchReport) -> Iterable[str]:

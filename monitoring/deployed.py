@@ -48,7 +48,7 @@ def find_deployed_log(name: str, environment: str) -> DeployedLog:
         LaunchError: The environment is not deployed, or the credentials are of another account.
         DeployModelError: There is no such deployment.
     """
-    account: DeploymentAccount = connect_account(environment)
+    account = connect_account(environment)
     found, target = _find(account, name, environment)
     region = account.environment.region
     return DeployedLog(

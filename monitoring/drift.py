@@ -10,7 +10,7 @@ effect is as large as its limit, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,16 +134,7 @@ def window_drift(
 def _flag(found: Sequence[FeatureDrift], limits: DriftLimits) -> tuple[FeatureDrift, ...]:
     adjusted = holm([one.p for one in found])
     return tuple(
-        FeatureDrift(
-            one.feature,
-            one.effect,
-            one.effect_name,
-            one.limit,
-            one.p,
-            one.detail,
-            p,
-            bool(p <= limits.level and one.effect >= one.limit),
-        )
+        replace(one, p_holm=p, flagged=bool(p <= limits.level and one.effect >= one.limit))
         for one, p in zip(found, adjusted, strict=True)
     )
 

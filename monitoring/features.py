@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from monitoring.errors import LogError
 
 FORMAT = 1
-_UNKNOWN = -1
+UNKNOWN = -1
+"""Value of a row without an answer."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Features:
             name: `refused`, `repeated` or `empty`.
         """
         values = getattr(self, name)
-        return int((values == 1).sum()), int((values != _UNKNOWN).sum())
+        return int((values == 1).sum()), int((values != UNKNOWN).sum())
 
 
 def build_features(token_ids: Sequence[NDArray[np.int32]], **columns: Any) -> Features:
@@ -100,7 +101,7 @@ class ReferenceInfo:
         model: Model that measured them, as it was named.
         digest: Digest of its weights; None if it is not known.
         source: The training set.
-        rows: Exchanges of the training set, of which the features are a sample.
+        rows: Pairs of the training set, of which the features are a sample.
     """
 
     model: str

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from evaluation.config.scores import LlmJudge
@@ -136,17 +135,17 @@ def judge_windows(
     values = outcome.metrics[0].item_values
     assert values is not None
     ratings = {p: float(v) for p, v in zip(places, values, strict=True) if not np.isnan(v)}
-    means = [_mean([v for (window, _), v in ratings.items() if window == n])
-             for n in range(len(windows))]  # fmt: skip
+    by_window: list[list[float]] = [[] for _ in windows]
+    for (number, _), value in ratings.items():
+        by_window[number].append(value)
     return JudgedSample(
         baseline,
         section.scale,
-        control_chart(means, baseline),
+        control_chart([_mean(values) for values in by_window], baseline),
         ratings,
         float(outcome.facts.get("usd") or 0.0),
     )
 
 
 def _mean(values: Sequence[float]) -> tuple[float, int] | None:
-    array: NDArray[np.float64] = np.asarray(values)
-    return (float(array.mean()), len(array)) if len(array) else None
+    return (float(np.mean(values)), len(values)) if values else None

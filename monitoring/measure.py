@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evaluation.models.gguf_model import SUFFIX, load_gguf
 from evaluation.models.load import default_device, model_folder
 from monitoring.answers import is_empty, is_refusal, is_repetitive
-from monitoring.features import Features, build_features
+from monitoring.features import UNKNOWN, Features, build_features
 from monitoring.prompt_answer import PromptAnswer
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError
@@ -25,7 +25,6 @@ _MOST_TOKENS = 512
 """Tokens of a prompt that the model reads; longer ones are cut, and counted whole."""
 _LOGITS = 64_000_000
 """Most logits of a batch: a quarter of a gigabyte."""
-_UNKNOWN = -1
 Identify = Callable[[str], str]
 
 
@@ -70,14 +69,14 @@ class ServedModelMeasure:
         answers = [pair.answer for pair in pairs]
 
         def flags(test: Callable[[str], bool]) -> NDArray[np.int8]:
-            return np.array([_UNKNOWN if a is None else int(test(a)) for a in answers], np.int8)
+            return np.array([UNKNOWN if a is None else int(test(a)) for a in answers], np.int8)
 
         identify = self._identify
         return build_features(
             texts,
             prompt_tokens=np.array([len(ids) for ids in texts], np.int32),
             answer_tokens=np.array(
-                [_UNKNOWN if a is None else len(self._ids(a)) for a in answers], np.int32
+                [UNKNOWN if a is None else len(self._ids(a)) for a in answers], np.int32
             ),
             languages=np.array(
                 ["" if identify is None else identify(e.question) for e in pairs], np.str_
@@ -95,9 +94,9 @@ class ServedModelMeasure:
 
     def _prompt_ids(self, pair: PromptAnswer) -> list[int]:
         """Return the ids of a prompt as the model receives it, as text if it has no template."""
-        prompt = pair.prompt if isinstance(pair.prompt, str) else list(pair.prompt)
+        prompt = pair.prompt if isinstance(pair.prompt, str) else [dict(m) for m in pair.prompt]
         try:
-            ids = self._rows.prompt_ids(prompt)  # type: ignore[arg-type]  # messages are mappings
+            ids = self._rows.prompt_ids(prompt)
         except DataError:
             ids = self._rows.prompt_ids(pair.prompt_text) if pair.prompt_text else []
         return ids[: self._limit] or [self._rows.encoder.eos_id or 0]

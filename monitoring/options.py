@@ -34,7 +34,7 @@ class WatchOptions:
         window: Size of a window.
         alarm: Rule of the alarm.
         measured: Most calls of a window that are measured.
-        training_rows: Exchanges of the training set that are measured.
+        training_rows: Pairs of the training set that are measured.
         judge: File of a judge.
         judged: Answers of a window that are judged.
         baseline: Registered metric of the judge.
@@ -56,7 +56,7 @@ class WatchOptions:
     model: str | None = None
     model_name: str | None = None
     reference: Path | None = None
-    registry: Path = Path("registry")
+    registry: Path = Path("model-registry")
     env: str | None = None
     adapter: str | None = None
     since: str | None = None

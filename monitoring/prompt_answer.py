@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from monitoring.call import LoggedCall, Message, message_text
+from monitoring.call import LoggedCall, Prompt, joined_text, message_text
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
@@ -16,8 +16,6 @@ from training.data.schema.rows import (
     TextRow,
     UnpairedRow,
 )
-
-Prompt = str | Sequence[Message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +33,7 @@ class PromptAnswer:
     @property
     def prompt_text(self) -> str:
         """Text of the prompt: all messages, one below the other."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        return "\n".join(message_text(message) for message in self.prompt)
+        return joined_text(self.prompt)
 
     @property
     def question(self) -> str:
@@ -66,22 +62,16 @@ def pairs_of_row(row: Row) -> Iterator[PromptAnswer]:
     elif isinstance(row, PromptRow):
         yield PromptAnswer(row.prompt)
     elif isinstance(row, UnpairedRow):
-        answer = _text(row.completion) if row.label else None
+        answer = joined_text(row.completion) if row.label else None
         yield PromptAnswer(_with_system(row.system, row.prompt), answer)
     elif isinstance(row, PreferenceRow):
-        yield PromptAnswer(_with_system(row.system, row.prompt), _text(row.chosen))
+        yield PromptAnswer(_with_system(row.system, row.prompt), joined_text(row.chosen))
     elif isinstance(row, RankingRow):
         best = row.pairs[0].chosen if row.pairs else 0
-        yield PromptAnswer(_with_system(row.system, row.prompt), _text(row.answers[best]))
+        yield PromptAnswer(_with_system(row.system, row.prompt), joined_text(row.answers[best]))
 
 
 def _with_system(system: str, prompt: Prompt) -> Prompt:
     if not system or not isinstance(prompt, str):
         return prompt
     return [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-
-
-def _text(answer: Prompt) -> str:
-    if isinstance(answer, str):
-        return answer
-    return "\n".join(message_text(message) for message in answer)

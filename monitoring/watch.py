@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evaluation.models.load import default_device
 from evaluation.scores.base import ScoreContext
 from monitoring.call import LoggedCall
 from monitoring.drift import WindowDrift, window_drift
@@ -79,7 +80,7 @@ def measure_traffic(
     Raises:
         TemperError: The model, its training set or the judge cannot be used.
     """
-    # Before the model is loaded: what is missing for the judge.
+    # Before the model is loaded, which takes long: problems of the judge.
     judge = None if options.judge is None else read_single_judge(options.judge)
     baseline = None
     if judge is not None:
@@ -93,8 +94,8 @@ def measure_traffic(
     samples = [[pair_of_call(call) for call in one.sample] for one in measured]
     judged = None
     if judge is not None and baseline is not None:
-        device = None  # a local judge finds its own
-        context = ScoreContext(device, out, out / "judge-cache", options.max_cost, served.name)  # type: ignore[arg-type]
+        cache = out / "judge-cache"
+        context = ScoreContext(default_device(), out, cache, options.max_cost, served.name)
         judged = judge_windows(judge, samples, baseline, options.judged, context)
     reports = _window_reports(measured, judged, options, checked, rates, log)
     notes = [*log.notes(), *_notes(windows, reports, options, with_languages=identify is not None)]
@@ -218,10 +219,7 @@ def _window_reports(
             )
         )
     raised = alarms([report.flag for report in reports], *checked.rule)
-    return [
-        WindowReport(**{**vars(report), "alarm": alarm})
-        for report, alarm in zip(reports, raised, strict=True)
-    ]
+    return [replace(report, alarm=alarm) for report, alarm in zip(reports, raised, strict=True)]
 
 
 def _verdict(one: MeasuredWindow) -> Verdict:

@@ -14,7 +14,7 @@ from typing import Any
 from monitoring.call import LoggedCall
 from monitoring.logs.bodies import read_answers, read_prompt
 from monitoring.logs.files import open_text
-from monitoring.logs.record import WithoutBody, parse_time
+from monitoring.logs.record import MissingBodyError, parse_time
 
 _SCHEMA = "ModelInvocationLog"
 
@@ -32,13 +32,13 @@ def read_invocation(record: Mapping[str, Any], folder: Path) -> Iterator[LoggedC
         folder: Folder of its file, next to which long bodies lie.
 
     Raises:
-        WithoutBody: The log has no texts.
+        MissingBodyError: The log has no texts.
         ValueError: It is not a record of a model that answers with text.
     """
     sent, received = record.get("input") or {}, record.get("output") or {}
     request = _body(sent, "input", folder)
     if request is None:
-        raise WithoutBody("the log has no body of the request")
+        raise MissingBodyError("the log has no body of the request")
     prompt = read_prompt(request)
     if prompt is None:
         raise ValueError("the request has neither messages nor prompt")

@@ -77,8 +77,6 @@ def read_answers(body: Any) -> list[AnswerBody]:
     if text is None:
         return []
     sent, received = _usage(body)
-    metrics = body.get("metrics")
-    milliseconds = metrics.get("latencyMs") if isinstance(metrics, Mapping) else None
     model = body.get("model")
     return [
         AnswerBody(
@@ -87,7 +85,7 @@ def read_answers(body: Any) -> list[AnswerBody]:
             sent,
             received,
             model if isinstance(model, str) else None,
-            milliseconds / 1000 if isinstance(milliseconds, int | float) else None,
+            _latency(body),
         )
     ]
 
@@ -194,8 +192,8 @@ def _joined_stream(events: Sequence[Any]) -> list[AnswerBody]:
     return [AnswerBody(text, normal_reason(reason), *usage, None, latency)] if seen else []
 
 
-def _latency(metadata: Mapping[str, Any]) -> float | None:
-    metrics = metadata.get("metrics")
+def _latency(body: Mapping[str, Any]) -> float | None:
+    metrics = body.get("metrics")
     value = metrics.get("latencyMs") if isinstance(metrics, Mapping) else None
     return value / 1000 if isinstance(value, int | float) else None
 

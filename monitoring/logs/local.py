@@ -7,7 +7,7 @@ from typing import Any
 
 from monitoring.call import LoggedCall
 from monitoring.logs.bodies import normal_reason, read_prompt
-from monitoring.logs.record import WithoutBody, parse_time
+from monitoring.logs.record import MissingBodyError, parse_time
 
 FORMAT = "temper-request"
 
@@ -21,12 +21,12 @@ def read_request(record: Mapping[str, Any]) -> Iterator[LoggedCall]:
     """Yield the calls of a record: one for each answer.
 
     Raises:
-        WithoutBody: It has no prompt.
+        MissingBodyError: It has no prompt.
         ValueError: It has no time.
     """
     prompt = read_prompt(record.get("request"))
     if prompt is None:
-        raise WithoutBody("the record has no prompt")
+        raise MissingBodyError("the record has no prompt")
     time, id_ = parse_time(record.get("time")), str(record.get("id") or "")
     answers = record.get("answers") or [{}]
     for number, answer in enumerate(answers):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from monitoring.errors import LogError
 from monitoring.logs.bedrock import is_invocation, read_invocation
 from monitoring.logs.files import find_log_files, read_lines
 from monitoring.logs.local import is_request, read_request
-from monitoring.logs.record import WithoutBody
+from monitoring.logs.record import MissingBodyError
 from monitoring.logs.sagemaker import is_capture, read_capture
 
 _SHOWN = 3
@@ -30,7 +29,6 @@ class CallLog:
     Attributes:
         source: Where they were read.
         calls: The calls, oldest first.
-        kinds: Number of records of each form.
         without_body: Records without a prompt.
         unread: Lines that could not be read.
         problems: The first of them, in words.
@@ -38,7 +36,6 @@ class CallLog:
 
     source: str
     calls: list[LoggedCall] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
     without_body: int = 0
     unread: int = 0
     problems: list[str] = field(default_factory=list)
@@ -68,8 +65,8 @@ def read_log(path: Path, source: str | None = None) -> CallLog:
     for file in find_log_files(path):
         for number, record in read_lines(file):
             try:
-                log.calls += _read_record(record, file, log)
-            except WithoutBody:
+                log.calls += _read_record(record, file)
+            except MissingBodyError:
                 log.without_body += 1
             except (LogError, ValueError, KeyError, TypeError, AttributeError) as error:
                 log.unread += 1
@@ -82,21 +79,17 @@ def read_log(path: Path, source: str | None = None) -> CallLog:
     return log
 
 
-def _read_record(record: Any, file: Path, log: CallLog) -> list[LoggedCall]:
+def _read_record(record: Any, file: Path) -> list[LoggedCall]:
     if isinstance(record, LogError):
         raise record
     if not isinstance(record, Mapping):
         raise ValueError("not a JSON object")
-    for kind, matches, read in (
-        ("SageMaker data capture", is_capture, read_capture),
-        ("Bedrock invocation log", is_invocation, lambda r: read_invocation(r, file.parent)),
-        ("temper serve", is_request, read_request),
-    ):
-        if matches(record):
-            calls: Iterator[LoggedCall] = read(record)
-            found = list(calls)
-            log.kinds[kind] += 1
-            return found
+    if is_capture(record):
+        return list(read_capture(record))
+    if is_invocation(record):
+        return list(read_invocation(record, file.parent))
+    if is_request(record):
+        return list(read_request(record))
     raise ValueError(
         "not a record of a known log (captureData of SageMaker, schemaType ModelInvocationLog of "
         "Bedrock, or the log of temper serve)"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 
-class WithoutBody(ValueError):  # noqa: N818 (a kind of record, not a fault of it)
+class MissingBodyError(ValueError):
     """A record of a call whose prompt the log does not hold."""
 
 

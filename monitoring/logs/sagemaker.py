@@ -14,7 +14,7 @@ from typing import Any
 
 from monitoring.call import LoggedCall
 from monitoring.logs.bodies import read_answers, read_prompt
-from monitoring.logs.record import WithoutBody, parse_time
+from monitoring.logs.record import MissingBodyError, parse_time
 
 
 def is_capture(record: Mapping[str, Any]) -> bool:
@@ -26,21 +26,22 @@ def read_capture(record: Mapping[str, Any]) -> Iterator[LoggedCall]:
     """Yield the calls of a record: one for each answer.
 
     Raises:
-        WithoutBody: The input was not captured.
+        MissingBodyError: The input was not captured.
         ValueError: It is not a record of data capture.
     """
     captured, event = record["captureData"], record.get("eventMetadata") or {}
     request = _decoded(captured.get("endpointInput"))
     if request is None:
-        raise WithoutBody("the input of the call was not captured")
-    prompt = read_prompt(_as_json(request))
+        raise MissingBodyError("the input of the call was not captured")
+    body = _as_json(request)
+    prompt = read_prompt(body)
     if prompt is None:
         raise ValueError("the input has neither messages nor prompt")
     time = parse_time(event.get("inferenceTime"))
     response = _decoded(captured.get("endpointOutput"))
     answers = [] if response is None else read_answers(response)
     id_ = str(event.get("inferenceId") or event.get("eventId") or "")
-    asked = _as_json(request).get("model")
+    asked = body.get("model")
     if not answers:
         yield LoggedCall(id_, time, str(asked or ""), prompt, failed=response is not None)
     for number, answer in enumerate(answers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from monitoring.drift import FeatureDrift
@@ -90,7 +90,7 @@ class WatchReport:
         deployment: Deployment or log.
         model: Model that serves.
         training_set: Training set, in words.
-        training_rows: Exchanges of it that were measured.
+        training_rows: Pairs of it that were measured.
         rule: Rule of the alarm, such as `2 of 3`.
         windows: Findings by window, oldest first.
         usage: Use by model or adapter over all windows.
@@ -98,6 +98,7 @@ class WatchReport:
         golden: Comparison with golden prompts; None without any.
         notes: What the reader should know.
         cases: Hard cases that were written; None if none could be.
+        format: Version of the file's form.
     """
 
     deployment: str
@@ -111,7 +112,7 @@ class WatchReport:
     golden: GoldenReport | None = None
     notes: tuple[str, ...] = ()
     cases: int | None = None
-    format: int = field(default=FORMAT)
+    format: int = FORMAT
 
     @property
     def drift_alarm(self) -> bool:

@@ -8,26 +8,19 @@ from datetime import UTC, datetime
 from account.emf import emf_line
 from monitoring.report.document import WatchReport, WindowReport
 
-NAMESPACE = "Temper/Watch"
 
+def metric_lines(report: WatchReport, namespace: str) -> Iterator[str]:
+    """Yield a line for the last window that has ended, its adapters, and golden prompts.
 
-def metric_lines(report: WatchReport, namespace: str, *, newest_only: bool) -> Iterator[str]:
-    """Yield a line for each window, for each adapter in it, and for golden prompts.
-
-    The time of a metric is the end of its window: CloudWatch takes those of the last 14 days.
+    A schedule has published the windows before. The time of a metric is the end of its window.
 
     Args:
         report: The report.
         namespace: Namespace of the metrics.
-        newest_only: Only the last window that has ended: a schedule has published those before.
     """
     deployment = {"Deployment": report.deployment}
-    windows = list(report.windows)
-    if newest_only:
-        # One that has not ended has calls to come.
-        now = datetime.now(UTC)
-        windows = [w for w in windows if datetime.fromisoformat(w.end) <= now][-1:]
-    for window in windows:
+    now = datetime.now(UTC)
+    for window in [w for w in report.windows if datetime.fromisoformat(w.end) <= now][-1:]:
         at = int(datetime.fromisoformat(window.end).timestamp() * 1000)
         yield emf_line(
             namespace,

@@ -14,7 +14,7 @@ import pytest
 from monitoring.__main__ import options_from_environment
 from monitoring.errors import WatchError
 from tests.run_commands import ROOT
-from tests.unit.monitoring.test_watch import Watched, found, watched  # noqa: F401 (fixtures)
+from tests.unit.monitoring.watched_run import Watched
 
 _ABSENT = (
     *("trl", "datasets", "pyarrow", "mlflow", "sqlalchemy", "matplotlib", "jsonschema"),
@@ -50,9 +50,7 @@ def test_all_missing_variables_are_one_message() -> None:
 
 @pytest.mark.slow
 def test_runs_with_the_packages_of_its_image(
-    watched: Watched,  # noqa: F811
-    found: tuple[Path, int],  # noqa: F811
-    tmp_path: Path,
+    watched: Watched, found: tuple[Path, int], tmp_path: Path
 ) -> None:
     inputs = tmp_path / "input"
     shutil.copytree(watched.shifted.parent, inputs / "capture/2026/11/02/08")
