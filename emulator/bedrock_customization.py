@@ -17,7 +17,7 @@ from catalog.managed_training import ManagedMethod, ManagedModel, providers
 from emulator.bedrock_account import BedrockAccount, BedrockResources, reject_conflict
 from emulator.bedrock_custom_models import CustomModelApi
 from emulator.managed_records import invalid_records
-from emulator.managed_training import CustomizationWork, Train, TrainingFailed, train_here
+from emulator.managed_training import CustomizationWork, Train, TrainingFailedError, train_here
 from emulator.request_validation import check_keys, check_network, check_role, reject
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
@@ -213,7 +213,7 @@ class CustomizationApi:
             )
             try:
                 trained = self.train(work)
-            except TrainingFailed as error:
+            except TrainingFailedError as error:
                 return f"Training failed: {error}"
             folder = self._models.folder(description)
             folder.parent.mkdir(parents=True, exist_ok=True)
