@@ -113,7 +113,7 @@ def upload_data(job: ManagedJob, upload: Callable[[InputArtifact], S3Uri]) -> Da
 
     Args:
         job: The job.
-        upload: Uploads an input, unless it is there; returns the folder of its address.
+        upload: Uploads an input, unless it exists already; returns the folder of its address.
     """
     with TemporaryDirectory(prefix="temper-managed-") as folder:
         addresses = {

@@ -49,7 +49,7 @@ class ManagedTarget(AwsTarget, ABC, Generic[JobT]):
         """Return a job with its records."""
 
     def upload_data(self, job: ManagedJob) -> DataAddresses:
-        """Upload the records of a job, unless the same records are there."""
+        """Upload the records of a job, unless they were uploaded already."""
         return upload_data(job, self.upload)
 
     def output(self, submission: Submission) -> S3Uri:
