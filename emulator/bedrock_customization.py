@@ -166,13 +166,15 @@ class CustomizationApi:
         uris = [request["trainingDataConfig"]["s3Uri"]]
         validators = request.get("validationDataConfig", {"validators": []})["validators"]
         uris += [one["s3Uri"] for one in validators]
+        counts = []
         for uri in uris:
             text = self._read(uri)
             if text is None:
                 return f"The data at {uri} cannot be read with the role of the job"
             if problems := invalid_records(text, model.format_of(kind)):
                 return f"{len(problems)} records of {uri} are invalid. {problems[0]}"
-        method, rows = model.methods[kind], len((self._read(uris[0]) or "").splitlines())
+            counts.append(len(text.splitlines()))
+        method, rows = model.methods[kind], counts[0]
         if rows < method.min_rows or (method.max_rows is not None and rows > method.max_rows):
             return f"The number of training records, {rows}, is out of range"
         return ""
@@ -252,15 +254,8 @@ class CustomizationApi:
         return {"modelCustomizationJobSummaries": summaries, **more}
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Stop a job (StopModelCustomizationJob).
-
-        Raises:
-            RequestRejected: It has ended.
-        """
-        job = self.jobs.get(request["jobIdentifier"])
-        if job["status"] != "InProgress":
-            reject_conflict(f"The job is {job['status']}")
-        job["status"] = "Stopping"
+        """Stop a job (StopModelCustomizationJob)."""
+        self.jobs.stop(self.get(request))
         return {}
 
 
