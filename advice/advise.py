@@ -27,7 +27,7 @@ class Advice:
         question: The question.
         facts: Facts by which the rules decided.
         probe: Measurements of the untrained model.
-        decision: Ways by points, and the steps around the advised one.
+        decision: Approaches by points, and the steps around the advised one.
         quotes: Price and time of each approach.
         changes: Changes after which each alternative would be advised.
         notes: What a reader should know of the rows.
@@ -90,7 +90,7 @@ def _refuse_if_too_large(
     """Raise if nothing is possible, or no instance at all holds a training of the model.
 
     Raises:
-        JobError: So it is.
+        JobError: Nothing is possible, or no instance is large enough.
     """
     reasons = {quotes[approach].excluded for approach in ("lora", "qlora", "full")}
     too_large = question.needs.instance is None and reasons == {

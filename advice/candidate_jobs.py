@@ -11,7 +11,6 @@ from advice.facts import Approach, Form
 from advice.question import Question
 from training.config import Job
 from training.config.load import parse_job
-from training.config.methods import method_class
 
 METHODS: dict[Form, str] = {
     "text": "pretrain",
@@ -29,9 +28,7 @@ _VIRTUAL_TOKENS = 20
 _LONGEST = 4096
 _STEPS_PER_EPOCH = 50
 """Fewest steps of an epoch, for which the batch is made smaller."""
-
-
-_MOST_ROWS = 1 << 20
+_LEAST_BATCH, _MOST_BATCH = 4, 32
 
 
 def candidate_document(
@@ -43,7 +40,7 @@ def candidate_document(
 
     Args:
         question: The question.
-        approach: A approach that trains.
+        approach: An approach that trains.
         row_tokens: Tokens of a row, on average.
         template: Chat template that conversations need.
     """
@@ -77,8 +74,9 @@ def candidate_document(
         train["learning_rate"] = _LEARNING_RATES[approach] * factor
     if "max_steps" not in train:
         train.setdefault("num_train_epochs", 1 if form in ("text", "preferences", "ratings") else 3)
-    rows = question.profile.rows if form != "prompts" else _MOST_ROWS
-    train.setdefault("global_batch_size", _batch_size(rows))
+    # Each prompt is answered several times, so that few prompts fill a batch.
+    batch = _MOST_BATCH if form == "prompts" else _batch_size(question.profile.rows)
+    train.setdefault("global_batch_size", batch)
     document.setdefault("precision", "fp32" if question.shape.parameters < _SMALL else "bf16")
     if question.needs.instance:
         document["resources"] = {
@@ -101,7 +99,6 @@ def candidate_job(document: Mapping[str, Any], source: str) -> Job:
 
 def _method(form: Form) -> dict[str, Any]:
     kind = METHODS[form]
-    assert method_class(kind) is not None
     if kind == "grpo":
         return {"kind": kind, "reward": {"kind": "numeric_answer"}}
     return {"kind": kind}
@@ -123,5 +120,6 @@ def _max_length(question: Question, row_tokens: float) -> int:
 
 
 def _batch_size(rows: int) -> int:
-    """Return a power of two between 4 and 32 that leaves an epoch enough steps."""
-    return int(min(32, max(4, 2 ** math.floor(math.log2(max(4, rows / _STEPS_PER_EPOCH))))))
+    """Return a power of two within the limits that leaves an epoch enough steps."""
+    fitting = max(_LEAST_BATCH, rows / _STEPS_PER_EPOCH)
+    return min(_MOST_BATCH, 1 << math.floor(math.log2(fitting)))

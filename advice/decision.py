@@ -1,4 +1,4 @@
-"""RankedApproaches between the approaches by the points of the rules, and what would change it."""
+"""Ranking of the approaches by the points of the rules, and what would change it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHANGEABLE = frozenset(
 )
 """Facts that more data, other needs or a better prompt change; others make another question."""
 _FAMILIES: tuple[tuple[Approach, ...], ...] = (("prompting", "few_shot"), ("lora", "qlora"))
-"""Ways of which one at most is an alternative, because the other differs little."""
+"""Approaches of which one at most is an alternative, because the other differs little."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class ScoredApproach:
-    """A approach with its points.
+    """An approach with its points.
 
     Attributes:
         approach: The approach.

@@ -9,7 +9,7 @@ from advice.advise import Advice
 from advice.decision import Reason, ScoredApproach
 from advice.facts import TITLES, Approach
 from advice.quotes import ApproachQuote
-from planning.document import Range
+from planning.ranges import Range
 
 
 def advice_document(advice: Advice) -> dict[str, Any]:

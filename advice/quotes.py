@@ -12,15 +12,15 @@ from advice.question import Question, Requirements
 from planning.alternatives import alternatives
 from planning.build import plan_here, plan_one
 from planning.dataset_stats import read_dataset_stats
-from planning.document import Range
 from planning.machine import this_machine
 from planning.model_shape import ModelShape
+from planning.ranges import Range
 from planning.serving.options import serving_options
 from planning.serving.workload import ServingWorkload
 from training.config import Job
 from training.errors import JobError
 
-PASSAGES, PASSAGE_TOKENS = 5, 200
+_PASSAGES, _PASSAGE_TOKENS = 5, 200
 """Passages that retrieval adds to a prompt, and the tokens of each: an assumption."""
 _NOTHING = Range(0.0, 0.0)
 _HALF_LOAD = 0.5
@@ -123,7 +123,7 @@ def _served(question: Question, approach: Approach, lengths: Lengths) -> Approac
         if lengths.examples < 1:
             return ApproachQuote(approach, excluded=_no_room(question.shape, lengths))
     elif approach == "rag":
-        added = PASSAGES * PASSAGE_TOKENS
+        added = _PASSAGES * _PASSAGE_TOKENS
         if lengths.row + added > question.shape.context:
             return ApproachQuote(approach, excluded=_no_room_for_passages(question.shape, lengths))
     prompt, answer = max(1, round(lengths.prompt) + added), max(1, round(lengths.answer))
@@ -162,7 +162,7 @@ def _no_room(shape: ModelShape, lengths: Lengths) -> str:
 
 def _no_room_for_passages(shape: ModelShape, lengths: Lengths) -> str:
     return (
-        f"{PASSAGES} passages of {PASSAGE_TOKENS} tokens do not fit the context of "
+        f"{_PASSAGES} passages of {_PASSAGE_TOKENS} tokens do not fit the context of "
         f"{shape.context:,} tokens next to a row of {lengths.row:,.0f}"
     )
 

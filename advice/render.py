@@ -16,19 +16,18 @@ from advice.document import advised_approach
 from advice.facts import TITLES, TRAINED, Approach, Form, Step, fact_text
 from advice.quotes import ApproachQuote
 from planning.disk import format_count
-from planning.document import Range
-from planning.render import duration_range, money_range
+from planning.ranges import Range, duration_range, money_range
 from training.config.methods import title_of
 
 _LEAST_USD = 0.01
-FORMS: dict[Form, str] = {
+_FORMS: dict[Form, str] = {
     "text": "texts",
     "answers": "prompts with answers",
     "preferences": "pairs of answers with a preference",
     "ratings": "answers rated good or bad",
     "prompts": "prompts without answers",
 }
-STEP_TITLES: dict[Step, str] = {
+_STEP_TITLES: dict[Step, str] = {
     "continued_pretraining": "before: continue pre-training on texts of the domain (pretrain)",
     "vocabulary": "before: add terms of the domain to the vocabulary (model.add_tokens)",
     "supervised_first": "before: supervised fine-tuning on answers (sft)",
@@ -92,7 +91,7 @@ def _rows(advice: Advice, references: _References) -> Iterator[tuple[str, Text]]
     lengths = f"{facts.data_tokens / max(1, facts.rows):,.0f} tokens each"
     if profile.form != "text":
         lengths = f"{facts.prompt_tokens:,.0f} + {facts.answer_tokens:,.0f} tokens on average"
-    yield "data", Text(f"{about}{facts.rows:,} rows, {FORMS[profile.form]}, {lengths}")
+    yield "data", Text(f"{about}{facts.rows:,} rows, {_FORMS[profile.form]}, {lengths}")
     if profile.bad[0]:
         yield (
             "",
@@ -107,7 +106,7 @@ def _rows(advice: Advice, references: _References) -> Iterator[tuple[str, Text]]
     yield from _named("because", [references.line(r) for r in reasons if r.points > 0])
     yield from _named("against", [references.line(r) for r in reasons if r.points < 0])
     for step, of_step in decision.steps.items():
-        lines = [Text(STEP_TITLES[step]), *(references.line(reason) for reason in of_step)]
+        lines = [Text(_STEP_TITLES[step]), *(references.line(reason) for reason in of_step)]
         yield from _named("step", lines)
     quote = advice.quotes[decision.advised.approach]
     yield "price", Text(_price(quote))
@@ -156,12 +155,7 @@ def _price(quote: ApproachQuote) -> str:
     """Return price and time of the advised approach."""
     parts = []
     if quote.job:
-        here = (
-            ""
-            if quote.here_hours is None
-            else f"; on this machine {duration_range(quote.here_hours)}"
-        )
-        parts.append(f"training: {_training(quote)} on {quote.machine}{here}")
+        parts.append(f"training: {_training(quote)}")
     else:
         parts.append("training: none")
     if quote.usd_per_1000 is not None:
@@ -173,10 +167,11 @@ def _price(quote: ApproachQuote) -> str:
 
 
 def _training(quote: ApproachQuote) -> str:
-    if not quote.job:
-        return "none"
-    cost = "free" if not quote.usd.high else money_range(quote.usd)
-    return f"{cost}, {duration_range(quote.hours)}"
+    cost = money_range(quote.usd) if quote.usd.high else "free"
+    line = f"{cost}, {duration_range(quote.hours)} on {quote.machine}"
+    if quote.here_hours is None:
+        return line
+    return f"{line}; on this machine {duration_range(quote.here_hours)}"
 
 
 def _alternative(advice: Advice, scored: ScoredApproach) -> Iterator[str]:

@@ -44,7 +44,7 @@ class RuleSource(ConfigSection):
 
 
 class AdviceRule(ConfigSection):
-    """AdviceRule of the table."""
+    """Rule of the table."""
 
     id: str
     when: dict[str, Bounds | tuple[str | bool, ...]]

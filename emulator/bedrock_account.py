@@ -15,6 +15,8 @@ from emulator.moto_account import ACCOUNT
 from emulator.request_validation import Client, RequestRejected
 
 Create = Callable[[str], object]
+_ENDED = ("Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired")
+"""Statuses of jobs that have ended."""
 
 
 @dataclass
@@ -223,6 +225,16 @@ class BedrockResources:
         arn = str(description[self._arn_key])
         self._descriptions.pop(arn, None)
         self._account.forget(arn)
+
+    def stop(self, job: dict[str, Any]) -> None:
+        """Begin to stop a job.
+
+        Raises:
+            RequestRejected: It has ended.
+        """
+        if job["status"] in _ENDED:
+            reject_conflict(f"The job has the status {job['status']}")
+        job["status"] = "Stopping"
 
     def page(
         self, request: Mapping[str, Any], created: str, **equals: str

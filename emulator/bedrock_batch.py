@@ -17,7 +17,6 @@ from emulator.request_validation import RequestRejected, check_role, reject
 from launch.aws.s3 import S3Store, S3Uri
 
 _HOURS = 24
-_ENDED = ("Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired")
 
 
 class BatchApi:
@@ -80,15 +79,8 @@ class BatchApi:
         return self.jobs.get(next((a for a in arns if a.endswith(f"/{identifier}")), identifier))
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Stop a job (StopModelInvocationJob).
-
-        Raises:
-            RequestRejected: It has ended.
-        """
-        job = self.get(request)
-        if job["status"] in _ENDED:
-            reject_conflict(f"The job has the status {job['status']}")
-        job["status"] = "Stopping"
+        """Stop a job (StopModelInvocationJob)."""
+        self.jobs.stop(self.get(request))
         return {}
 
     def _run(self, job: dict[str, Any]) -> None:

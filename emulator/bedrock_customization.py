@@ -17,7 +17,7 @@ from catalog.managed_training import ManagedMethod, ManagedModel, providers
 from emulator.bedrock_account import BedrockAccount, BedrockResources, reject_conflict
 from emulator.bedrock_custom_models import CustomModelApi
 from emulator.managed_records import invalid_records
-from emulator.managed_training import CustomizationWork, Train, TrainingFailed, train_here
+from emulator.managed_training import CustomizationWork, Train, TrainingFailedError, train_here
 from emulator.request_validation import check_keys, check_network, check_role, reject
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
@@ -166,13 +166,15 @@ class CustomizationApi:
         uris = [request["trainingDataConfig"]["s3Uri"]]
         validators = request.get("validationDataConfig", {"validators": []})["validators"]
         uris += [one["s3Uri"] for one in validators]
+        counts = []
         for uri in uris:
             text = self._read(uri)
             if text is None:
                 return f"The data at {uri} cannot be read with the role of the job"
             if problems := invalid_records(text, model.format_of(kind)):
                 return f"{len(problems)} records of {uri} are invalid. {problems[0]}"
-        method, rows = model.methods[kind], len((self._read(uris[0]) or "").splitlines())
+            counts.append(len(text.splitlines()))
+        method, rows = model.methods[kind], counts[0]
         if rows < method.min_rows or (method.max_rows is not None and rows > method.max_rows):
             return f"The number of training records, {rows}, is out of range"
         return ""
@@ -213,7 +215,7 @@ class CustomizationApi:
             )
             try:
                 trained = self.train(work)
-            except TrainingFailed as error:
+            except TrainingFailedError as error:
                 return f"Training failed: {error}"
             folder = self._models.folder(description)
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -252,15 +254,8 @@ class CustomizationApi:
         return {"modelCustomizationJobSummaries": summaries, **more}
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Stop a job (StopModelCustomizationJob).
-
-        Raises:
-            RequestRejected: It has ended.
-        """
-        job = self.jobs.get(request["jobIdentifier"])
-        if job["status"] != "InProgress":
-            reject_conflict(f"The job is {job['status']}")
-        job["status"] = "Stopping"
+        """Stop a job (StopModelCustomizationJob)."""
+        self.jobs.stop(self.get(request))
         return {}
 
 

@@ -20,7 +20,6 @@ from emulator.bedrock_runtime import BedrockRuntime
 from emulator.request_validation import check_role, reject
 from launch.aws.s3 import S3Store, S3Uri
 
-_ENDED = ("Completed", "Failed", "Stopped")
 _MAX_PROMPTS = 1000
 _ACCURACY = "Builtin.Accuracy"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -95,15 +94,8 @@ class EvaluationApi:
         return {"jobSummaries": summaries, **more}
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Stop a job (StopEvaluationJob).
-
-        Raises:
-            RequestRejected: It has ended.
-        """
-        job = self.get(request)
-        if job["status"] in _ENDED:
-            reject_conflict(f"The job has the status {job['status']}")
-        job["status"] = "Stopping"
+        """Stop a job (StopEvaluationJob)."""
+        self.jobs.stop(self.get(request))
         return {}
 
     def _run(self, job: dict[str, Any]) -> None:

@@ -79,12 +79,11 @@ class HubContent:
     lengths: tuple[str, ...] = ("4K",)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: LORA_PARAMETERS)
 
-    def find_recipe(self, technique: str, peft: str | None, length: str | None) -> bool:
-        """Return whether it has a recipe.
+    def has_recipe(self, technique: str, length: str | None) -> bool:
+        """Return whether it has a recipe, which is then one for LoRA and one for all weights.
 
         Args:
             technique: Such as `SFT`.
-            peft: `LORA`, or None for all weights; every recipe here is of both.
             length: Sequence length, or None for any.
         """
         return technique in self.techniques and length in (None, *self.lengths)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from emulator.child_process import start_child
+
 ROOT = Path(__file__).parents[1]
 ON_CPU = {"TEMPER_CPU": "1"}
 """Allows the CPU: the request names accelerators, which this machine does not have."""
@@ -75,7 +77,10 @@ class NamespaceRuntime:
         self.default = default
 
     def start(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
-        """Start the command in new mount, PID, host-name and (if isolated) network namespaces."""
+        """Start the command in new mount, PID, host-name and (if isolated) network namespaces.
+
+        It ends with this process, even if that is killed.
+        """
         settings = {
             "ml": str(spec.ml),
             "root": str(spec.root),
@@ -90,7 +95,7 @@ class NamespaceRuntime:
         network = ["--net"] if spec.isolated and len(spec.hosts) == 1 else []
         settings["isolated"] = bool(network)
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        return subprocess.Popen(
+        return start_child(
             [
                 *("unshare", *user, "--mount", "--uts", *network),
                 *("--pid", "--fork", "--kill-child", "--mount-proc"),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ class CustomizationWork:
         home: Folder for the run.
         epochs: Epochs over the records.
         learning_rate: Learning rate.
-        settings: Further keys of the run's job.
     """
 
     base: Path
@@ -44,10 +42,9 @@ class CustomizationWork:
     home: Path
     epochs: float
     learning_rate: float
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-class TrainingFailed(Exception):  # noqa: N818 (the outcome of a job of the service)
+class TrainingFailedError(Exception):
     """A customization could not be trained."""
 
 
@@ -55,7 +52,7 @@ def train_here(work: CustomizationWork) -> Path:
     """Train the records on this machine, all weights, and return the folder of the model.
 
     Raises:
-        TrainingFailed: The run failed.
+        TrainingFailedError: The run failed.
     """
     work.home.mkdir(parents=True, exist_ok=True)
     rows = [_row(json.loads(line), work.kind) for line in work.records.splitlines()]
@@ -72,15 +69,8 @@ def train_here(work: CustomizationWork) -> Path:
         check=False,
     )
     if ended.returncode:
-        raise TrainingFailed("\n".join(ended.stderr.splitlines()[-_LAST_LINES:]))
+        raise TrainingFailedError("\n".join(ended.stderr.splitlines()[-_LAST_LINES:]))
     return work.home / "runs" / "customization" / "latest" / "model"
-
-
-def copy_base(work: CustomizationWork) -> Path:
-    """Return a copy of the base model, untrained: for tests of what surrounds a training."""
-    folder = work.home / "model"
-    shutil.copytree(work.base, folder, dirs_exist_ok=True)
-    return folder
 
 
 def _job(work: CustomizationWork, data: Path) -> dict[str, Any]:
@@ -95,7 +85,6 @@ def _job(work: CustomizationWork, data: Path) -> dict[str, Any]:
             "num_train_epochs": work.epochs,
             "learning_rate": work.learning_rate,
             "global_batch_size": 8,
-            **work.settings,
         },
     }
 

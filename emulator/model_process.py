@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx2
 
+from emulator.child_process import start_child
+
 _ADDRESS = re.compile(r"(http://\S+)/v1 ")
 _TIMEOUT_S = 300.0
 _DONE = "[DONE]"
@@ -33,7 +35,7 @@ class ModelProcess:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         command = ("serve", str(folder), "--port", "0", "--name", "model")
-        self._process = subprocess.Popen(
+        self._process = start_child(
             [sys.executable, "-m", "temper", *command],
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.DEVNULL,

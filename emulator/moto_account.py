@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from emulator.child_process import start_child
+
 ROOT = Path(__file__).parents[1]
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 ACCOUNT = "123456789012"
@@ -37,7 +39,7 @@ def moto_server(log: Path, program: Sequence[str] = ()) -> Iterator[int]:
     command = [*(program or [str(Path(sys.executable).parent / "moto_server")]), "-p", str(port)]
     environment = {**os.environ, **credentials(port, "us-east-1")}
     with log.open("wb") as sink:
-        server = subprocess.Popen(
+        server = start_child(
             command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT
         )
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from emulator.hub import EmulatedHub, HubContent, parameter_error
 from emulator.managed_records import invalid_records
-from emulator.managed_training import CustomizationWork, Train, TrainingFailed
+from emulator.managed_training import CustomizationWork, Train, TrainingFailedError
 from emulator.request_validation import (
     Client,
     RequestRejected,
@@ -55,7 +55,7 @@ def check_serverless_request(request: Mapping[str, Any], client: Client, hub: Em
     if model is None:
         reject(f"The base model {config['BaseModelArn']} was not found")
     technique = config.get("CustomizationTechnique", "")
-    if not model.find_recipe(technique, config.get("Peft"), config.get("SequenceLength")):
+    if not model.has_recipe(technique, config.get("SequenceLength")):
         reject(f"The model {model.name} does not support {technique}")
     if model.gated and not config.get("AcceptEula"):
         raise RequestRejected(
@@ -186,7 +186,7 @@ class EmulatedServerlessJob:
         )
         try:
             trained = self._train(work)
-        except TrainingFailed as error:
+        except TrainingFailedError as error:
             self._end("Failed", FailureReason=f"AlgorithmError: {error}")
             return
         self._enter("Uploading")

@@ -61,7 +61,8 @@ def check_shapes(name: str, folder: str, config: PeftConfig, model: Any) -> None
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     try:
         with safe_open(path, "pt") as file:
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
     except SafetensorError as error:
         raise ModelError(f"adapter {name}: {path} cannot be read: {error}") from None
     for key, shape in shapes.items():

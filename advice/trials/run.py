@@ -17,8 +17,7 @@ from advice.trials.comparison import TrialResult, compare_with_base, compare_wit
 from advice.trials.subset import TrialRows, write_subset
 from advice.trials.training import RATE_FACTORS, TrialTraining, train, trial_trainings
 from planning.build import plan_here
-from planning.document import Range
-from planning.render import duration_range
+from planning.ranges import Range, duration_range
 from training.data.schema.rows import Row
 from training.errors import JobError, Problem
 from training.run_folder import write_whole

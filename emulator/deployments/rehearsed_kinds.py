@@ -14,7 +14,6 @@ NAME, ADAPTER, NOVA = "rehearsed", "rehearsed-adapter", "rehearsed-nova"
 """Names of the registered models: of the run, an adapter on it, one that was trained from Nova."""
 GPU, CPU = "ml.g5.xlarge", "ml.m5.xlarge"
 _BODY = {"prompt": "Hello", "max_tokens": 4, "temperature": 0}
-_ASK_S = 3600.0
 
 Ask = Callable[[EmulatedEnvironment, str], str]
 Plant = Callable[[EmulatedEnvironment], str]

@@ -111,7 +111,7 @@ class Hosting:
                 job.end()
             self.transform.table.clear()
             self.queues.clear()
-            self.invocations.capture.clear()
+            self.invocations.clear()
             self.metrics.clear()
             self.autoscaling.clear()
             for table in (self.models.table, self.configs.table, self.endpoints.table):

@@ -11,10 +11,12 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 from emulator.hosting.context import HostingContext
 from emulator.hosting.model_server import Answer
+from emulator.hosting.traffic_share import RequestCounter, is_in_share
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
 
@@ -30,14 +32,12 @@ class DataCapture:
 
     def __init__(self, context: HostingContext):
         self._context = context
-        self._turns: dict[str, int] = {}
+        self._requests = RequestCounter()
         self._waiting: dict[tuple[str, str], list[tuple[float, dict[str, Any]]]] = {}
         self._configs: dict[str, Mapping[str, Any]] = {}
 
     def takes(self, endpoint: str, config: Mapping[str, Any] | None) -> bool:
         """Return whether the next call of an endpoint is captured.
-
-        The calls of a sample are evenly spread instead of random, so that its size is exact.
 
         Args:
             endpoint: Name of the endpoint.
@@ -46,9 +46,8 @@ class DataCapture:
         if not config or not config.get("EnableCapture", True):
             return False
         with self._context.lock:
-            turn = self._turns[endpoint] = self._turns.get(endpoint, -1) + 1
-        share = int(config["InitialSamplingPercentage"])
-        return (turn + 1) * share // 100 > turn * share // 100
+            number = self._requests.next(endpoint)
+        return is_in_share(Fraction(config["InitialSamplingPercentage"], 100), number)
 
     def put(
         self,
@@ -77,7 +76,7 @@ class DataCapture:
     def clear(self) -> None:
         """Forget what was not delivered."""
         self._waiting.clear()
-        self._turns.clear()
+        self._requests.clear()
 
     def _deliver(self, place: tuple[str, str]) -> None:
         """Write an object for each hour of the calls that wait."""

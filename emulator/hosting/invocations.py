@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, NoReturn
 
 from emulator.aws_service import Handler
@@ -22,6 +21,7 @@ from emulator.hosting.metrics import MetricStore
 from emulator.hosting.model_server import Answer, ModelServer
 from emulator.hosting.resources import ResourceTable
 from emulator.hosting.shadow import ShadowTraffic
+from emulator.hosting.traffic_share import RequestCounter, is_in_share
 from emulator.moto_account import ACCOUNT
 from emulator.request_validation import RequestRejected
 
@@ -83,7 +83,7 @@ class InvocationApi:
         self.capture = DataCapture(context)
         self.shadow = ShadowTraffic(context, self._metrics, self.capture)
         self._context, self._endpoints, self._components = context, endpoints, components
-        self._turns: dict[str, int] = {}
+        self._requests = RequestCounter()
 
     def operations(self) -> dict[str, Handler]:
         """Return the handler of each operation."""
@@ -91,6 +91,12 @@ class InvocationApi:
             "InvokeEndpoint": self._invoke,
             "InvokeEndpointWithResponseStream": self._stream,
         }
+
+    def clear(self) -> None:
+        """Forget the requests and the captured calls."""
+        self._requests.clear()
+        self.shadow.clear()
+        self.capture.clear()
 
     def _invoke(self, request: dict[str, Any]) -> dict[str, Any]:
         target = self.target(request)
@@ -176,44 +182,32 @@ class InvocationApi:
         if component is None or component.endpoint != endpoint.name:
             refuse(f"Inference Component {name} of {endpoint.name} not found.")
         base = component.base or component
-        copies, turn = base.copies, self._turn(name)
+        copies, number = base.copies, self._requests.next(name)
         if component.status not in ("InService", "Updating") or not copies or not copies.count:
             self._store.put("NoCapacityInvocationFailures", 1, InferenceComponentName=name)
             refuse(NO_COPIES)
-        if base.deployment and _has_turn(base.deployment.share, turn):
+        if base.deployment and is_in_share(base.deployment.share, number):
             copies = base.deployment.fleets[base.name]
         headers = {ADAPTER_HEADER: name} if component.base else {}
         return InvocationTarget(endpoint, copies.server, component.variant, headers)
 
-    def _turn(self, name: str) -> int:
-        turn = self._turns[name] = self._turns.get(name, -1) + 1
-        return turn
-
     def _fleet(self, endpoint: EmulatedEndpoint, variant: str | None) -> Fleet:
-        """Return the fleet whose turn it is, by the weights and the share of a new deployment.
-
-        The turns are even instead of random, so that a share of traffic is exact.
-        """
+        """Return the fleet of the next request, by weight and by the share of a new deployment."""
         weights = {n: w for n, w in endpoint.weights.items() if variant in (None, n) and w}
         if not weights:
             refuse(f"Variant {variant} of {endpoint.name} not found.")
-        turn = self._turn(endpoint.name)
-        name = _of_turn(weights, turn)
+        number = self._requests.next(endpoint.name)
+        name = _variant_of(weights, number)
         deployment = endpoint.deployment
-        if deployment and name in deployment.fleets and _has_turn(deployment.share, turn):
+        if deployment and name in deployment.fleets and is_in_share(deployment.share, number):
             return deployment.fleets[name]
         return endpoint.fleets[name]
 
 
-def _has_turn(share: Fraction, turn: int) -> bool:
-    """Return whether a turn belongs to a share of the traffic; the turns of a share are even."""
-    return (turn + 1) * share // 1 > turn * share // 1
-
-
-def _of_turn(weights: Mapping[str, float], turn: int) -> str:
-    """Return the variant of a turn: each is as often chosen as its weight says."""
+def _variant_of(weights: Mapping[str, float], number: int) -> str:
+    """Return the variant of a request: each is as often chosen as its weight says."""
     total = sum(weights.values())
-    position = (turn * 0.6180339887498949) % 1.0 * total  # evenly spread over the weights
+    position = (number * 0.6180339887498949) % 1.0 * total  # evenly spread over the weights
     for name, weight in weights.items():
         position -= weight
         if position < 0:

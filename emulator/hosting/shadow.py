@@ -15,6 +15,7 @@ from emulator.hosting.data_capture import DataCapture
 from emulator.hosting.endpoint import EmulatedEndpoint
 from emulator.hosting.fleet import Fleet
 from emulator.hosting.invocation_metrics import InvocationMetrics
+from emulator.hosting.traffic_share import RequestCounter, is_in_share
 
 _TIMEOUT_S = 60.0
 
@@ -30,7 +31,7 @@ class ShadowTraffic:
 
     def __init__(self, context: HostingContext, metrics: InvocationMetrics, capture: DataCapture):
         self._context, self._metrics, self._capture = context, metrics, capture
-        self._turns: dict[str, int] = {}
+        self._requests = RequestCounter()
         self._threads: list[threading.Thread] = []
 
     def copy(
@@ -41,7 +42,7 @@ class ShadowTraffic:
         *,
         captured: bool,
     ) -> None:
-        """Send a copy of a request to the shadow variant if it is its turn; do not wait for it.
+        """Send a copy of a request to the shadow variant if it is of its share; do not wait for it.
 
         The weight of the shadow variant in proportion to the production variant's is the share of
         the requests that are copied.
@@ -55,7 +56,7 @@ class ShadowTraffic:
         with self._context.lock:
             for shadow in endpoint.config.shadows:
                 fleet = endpoint.fleets[shadow["VariantName"]]
-                if self._has_turn(endpoint, shadow) and fleet.server and fleet.server.is_ready:
+                if self._is_copied(endpoint, shadow) and fleet.server and fleet.server.is_ready:
                     thread = threading.Thread(
                         target=self._send,
                         args=(endpoint, fleet, request, headers),
@@ -71,12 +72,15 @@ class ShadowTraffic:
             thread.join(timeout_s)
         self._threads.clear()
 
-    def _has_turn(self, endpoint: EmulatedEndpoint, shadow: Mapping[str, Any]) -> bool:
+    def clear(self) -> None:
+        """Forget the requests."""
+        self._requests.clear()
+
+    def _is_copied(self, endpoint: EmulatedEndpoint, shadow: Mapping[str, Any]) -> bool:
         (production,) = endpoint.weights.values()
         weight = Fraction(str(shadow.get("InitialVariantWeight", 1)))
         share = min(Fraction(1), weight / Fraction(str(production))) if production else Fraction(0)
-        turn = self._turns[endpoint.name] = self._turns.get(endpoint.name, -1) + 1
-        return (turn + 1) * share // 1 > turn * share // 1
+        return is_in_share(share, self._requests.next(endpoint.name))
 
     def _send(
         self,

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from planning.disk import format_count
-from planning.document import Plan, Range
+from planning.document import Plan
 from planning.managed_quote import ManagedQuote
+from planning.ranges import duration_range, money_range
 
 _MOST_REASONS = 3
 
@@ -22,7 +23,7 @@ def render_quotes(plan: Plan) -> RenderableType:
         table.add_column(title, no_wrap=title == "target")
     if plan.memory_gib:
         own = "sagemaker" if "ml." in plan.machine else "local"
-        table.add_row(own, plan.machine, _own_price(plan), _hours(plan.hours))
+        table.add_row(own, plan.machine, _own_price(plan), duration_range(plan.hours))
     for quote in plan.managed:
         if quote.refused:
             table.add_row(quote.provider, Text("refuses it, see below", style="red"), "", "")
@@ -39,7 +40,7 @@ def render_quotes(plan: Plan) -> RenderableType:
 def _own_price(plan: Plan) -> str:
     if not plan.cost_usd.high:
         return "none" if "ml." not in plan.machine else "unknown"
-    return f"{_usd(plan.cost_usd)}, by the second"
+    return f"{money_range(plan.cost_usd)}, by the second"
 
 
 def _price(quote: ManagedQuote) -> str:
@@ -48,7 +49,7 @@ def _price(quote: ManagedQuote) -> str:
         if quote.tokens.low != quote.tokens.high
         else format_count(quote.tokens.high)
     )
-    money = "unknown" if quote.cost_usd is None else _usd(quote.cost_usd)
+    money = "unknown" if quote.cost_usd is None else money_range(quote.cost_usd)
     return f"{money}, for {tokens} tokens"
 
 
@@ -63,14 +64,3 @@ def _notes(plan: Plan) -> Iterator[Text]:
             yield Text(f"{quote.provider}: {reason}")
         if (more := len(quote.refused) - _MOST_REASONS) and more > 0:
             yield Text(f"{quote.provider}: and {more} more; temper train lists them all")
-
-
-def _usd(usd: Range) -> str:
-    digits = 2 if usd.high < 10 else 0
-    return f"{usd.low:.{digits}f} to {usd.high:.{digits}f} USD"
-
-
-def _hours(hours: Range) -> str:
-    if hours.high < 2:
-        return f"{hours.low * 60:.0f} to {hours.high * 60:.0f} min"
-    return f"{hours.low:.1f} to {hours.high:.1f} h"

@@ -11,7 +11,7 @@ from serving.engine.base import TIMED_OUT, UNLOADED, AnswerEngine
 from serving.engine.requests import AnswerPart, GenerationRequest
 from serving.errors import RequestError
 from serving.http.metrics import ServingMetrics
-from serving.http.part_delivery import PartDelivery, PartQueue
+from serving.http.part_delivery import NumberedPart, PartDelivery, PartQueue
 from serving.http.request_log import RequestLog
 from serving.protocol.prepared import PreparedRequest
 
@@ -53,9 +53,7 @@ class AnswerService:
         self._active = 0
         self._delivery = PartDelivery()
 
-    async def stream(
-        self, prepared: PreparedRequest
-    ) -> AsyncGenerator[tuple[int, AnswerPart], None]:
+    async def stream(self, prepared: PreparedRequest) -> AsyncGenerator[NumberedPart, None]:
         """Yield each part of the answers with the number of its answer.
 
         An iterator that is closed early ends the work of the engine.

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from serving.engine.requests import AnswerPart
 from serving.http.answers import AnswerService
+from serving.http.part_delivery import NumberedPart
 from serving.http.responses import EventStream, unless_gone
 from serving.model import ServedModel
 from serving.protocol.chat import ChatRequest, chat_choice, chat_delta, prepare_chat
@@ -27,7 +28,6 @@ from serving.protocol.fields import SharedFields, parse_body
 from serving.protocol.prepared import PreparedRequest
 
 Parts = list[AnswerPart]
-NumberedPart = tuple[int, AnswerPart]
 Stream = AsyncGenerator[NumberedPart, None]
 
 

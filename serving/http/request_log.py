@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from serving.engine.requests import AnswerPart
 from serving.errors import RequestError
+from serving.http.part_delivery import NumberedPart
 from serving.protocol.fields import SharedFields
 from serving.protocol.prepared import PreparedRequest
 
@@ -35,7 +35,6 @@ _FIELDS = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completio
 """Fields of requests that are logged. `user` and `metadata` can identify people, and are not."""
 Mask = Callable[[Any, Mapping[str, Any]], dict[str, Any]]
 """Returns the columns of a row of a shape (`messages` or `prompt_completion`), masked."""
-NumberedPart = tuple[int, AnswerPart]
 
 
 @dataclass

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ BASE = (
 )
 
 
+@cache
 def why_not() -> str:
     """Return why no image can be built and run here; empty if it can."""
     if os.geteuid() != 0:

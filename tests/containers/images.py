@@ -16,7 +16,7 @@ image_test = [
     pytest.mark.slow,
     pytest.mark.root,
     pytest.mark.image,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "can run here"),
+    pytest.mark.skipif(why_not() != "", reason=why_not()),
 ]
 """Marks of a module whose tests build an image and run it."""
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 TEMPER = [sys.executable, "-m", "temper"]
 needs_slurm = [
     pytest.mark.root,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+    pytest.mark.skipif(why_not() != "", reason=why_not()),
 ]
 
 
@@ -233,7 +233,7 @@ def test_every_executor_writes_the_bytes_of_one_process(
 
 
 @pytest.mark.root
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+@pytest.mark.skipif(why_not() != "", reason=why_not())
 def test_the_node_that_fails_in_slurm_is_named(
     lab: SlurmCluster,
     tmp_path: Path,

@@ -25,7 +25,7 @@ from tests.run_commands import Run, assert_identical, changed, train_by_command
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.root,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+    pytest.mark.skipif(why_not() != "", reason=why_not()),
 ]
 
 

@@ -21,7 +21,7 @@ from tests.run_commands import ROOT, changed
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.root,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+    pytest.mark.skipif(why_not() != "", reason=why_not()),
 ]
 
 

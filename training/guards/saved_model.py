@@ -69,7 +69,8 @@ def check_readback(
     saved: Norms = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            saved |= {name: _shape_and_norm(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no dict)
+            names = file.keys()
+            saved |= {name: _shape_and_norm(file.get_tensor(name)) for name in names}
     if not saved:
         raise GuardError(f"{folder} holds no tensor after saving: the model was not saved")
     expected, saved = _regrouped(expected, saved, group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advice.decision import changes_toward, decide
-from advice.facts import Facts
+from advice.facts import Approach, Facts
 from advice.rules import AdviceRule, read_rules
 from tests.run_commands import ROOT
 
@@ -38,8 +38,8 @@ def test_alternatives_differ_from_the_advised_way() -> None:
         ("rag", "facts that change (--changing-facts)"),
     ],
 )
-def test_changes_that_would_change_the_advice(approach: str, change: str) -> None:
-    assert change in changes_toward(approach, FACTS, {})  # type: ignore[arg-type]  # of the list above
+def test_changes_that_would_change_the_advice(approach: Approach, change: str) -> None:
+    assert change in changes_toward(approach, FACTS, {})
 
 
 def test_reasons_carry_the_numbers_of_the_question() -> None:

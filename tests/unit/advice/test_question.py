@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,11 +41,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_jsonl(tmp_path_factory.mktemp("rows") / "rows.jsonl", docstring_pairs(300))
 
 
-def ask(model: Path | str, data: Path | str, job: Path | None = None, **needs: object) -> Question:
-    return read_question(Asked(job, "", str(model), str(data), Requirements(**needs)))  # type: ignore[arg-type]
+def ask(model: Path | str, data: Path | str, job: Path | None = None, **needs: Any) -> Question:
+    return read_question(Asked(job, "", str(model), str(data), Requirements(**needs)))
 
 
-def problems(model: Path | str, data: Path | str, job: Path | None = None, **needs: object) -> str:
+def problems(model: Path | str, data: Path | str, job: Path | None = None, **needs: Any) -> str:
     with pytest.raises(JobError) as raised:
         advise(ask(model, data, job, **needs), 0)
     return str(raised.value)

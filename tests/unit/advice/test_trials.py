@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,8 +104,8 @@ def test_trials_by_the_command_that_users_type(
     advice = advise(question, 5)
     every = trials_run._trainings
 
-    def two(*arguments: object) -> list[TrialTraining]:
-        trainings = every(*arguments)  # type: ignore[arg-type]  # passed on
+    def two(*arguments: Any) -> list[TrialTraining]:
+        trainings = every(*arguments)
         return [t for t in trainings if t.approach in ("prompt_tuning", "full")][1::2]
 
     monkeypatch.setattr(trials_run, "_trainings", two)

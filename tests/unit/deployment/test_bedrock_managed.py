@@ -22,7 +22,7 @@ def deployments(tmp_path: Path) -> Iterator[BedrockDeployments]:
     clock = FakeClock(time.time())
     timings = BedrockTimings(create_s=300, update_s=100)
     with bedrock_deployments(clock, clock.advance, tmp_path, timings) as made:
-        # What a model is made of does not matter here: it is not asked anything.
+        # The content of the model does not matter: no request reaches it.
         made.here.s3.put_object(Bucket=BUCKET, Key="registry/llama/config.json", Body=b"{}")
         yield made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,7 @@ from emulator.clock import FakeClock
 from emulator.hub import HubContent
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
-from emulator.managed_training import Train, copy_base
+from emulator.managed_training import CustomizationWork, Train
 from emulator.moto_account import credentials
 from emulator.sagemaker_api import SageMakerEmulator
 from launch.aws.session import AwsSession
@@ -92,6 +93,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.json").write_text(json.dumps(shape))
     save_file({"weight": np.zeros((2, 2), np.float32)}, str(folder / "model.safetensors"))
     return folder
+
+
+def copy_base(work: CustomizationWork) -> Path:
+    """Return a copy of the base model, untrained."""
+    return shutil.copytree(work.base, work.home / "model", dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="package")
