@@ -53,6 +53,21 @@ class LaunchEnvironment:
     sections: Mapping[str, Any] = field(default_factory=dict)
 
 
+def require_environment(environment: LaunchEnvironment | None, target: str) -> LaunchEnvironment:
+    """Return the environment of a target that needs one.
+
+    Args:
+        environment: The environment; None if none was named.
+        target: Name of the target.
+
+    Raises:
+        LaunchError: None was named.
+    """
+    if environment is None:
+        raise LaunchError(f"--target {target} needs an environment: --env dev")
+    return environment
+
+
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
     """Return the environment `name`.
 

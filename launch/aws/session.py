@@ -160,6 +160,35 @@ def explain_aws_errors(
         raise LaunchError(f"{action}: {error}") from error
 
 
+@contextmanager
+def accept_existing(
+    find: Callable[[], object | None], taken: Collection[str] = ("ResourceInUse",)
+) -> Iterator[None]:
+    """End the block without an error if what it creates exists under its name.
+
+    The name is chosen and written to disk before the first call. If the reply to that call was
+    lost, the resource exists, and the service rejects a second one.
+
+    Args:
+        find: Returns the resource of this name, None if there is none.
+        taken: Error codes of a name that is taken.
+
+    Raises:
+        ClientError: The request was rejected for another reason.
+        HTTPClientError: There was no reply, and nothing was created.
+        ConnectionError: There was no reply, and nothing was created.
+    """
+    try:
+        yield
+    except aws.ClientError as error:
+        if error_code(error) not in taken:
+            raise
+    except (aws.HTTPClientError, aws.ConnectionError):
+        # No reply: only a lookup of the name shows whether it was created.
+        if find() is None:
+            raise
+
+
 def error_code(error: aws.ClientError) -> str:
     """Return the error code of a rejected request, such as `AccessDenied`."""
     return str(error.response.get("Error", {}).get("Code", ""))

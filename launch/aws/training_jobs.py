@@ -9,17 +9,18 @@ from typing import Any
 from botocore import exceptions as aws
 
 from catalog.prices import price
-from launch.aws.session import error_code, explain_aws_errors, says_not_found
+from launch.aws.session import accept_existing, error_code, explain_aws_errors, says_not_found
 from launch.errors import LaunchError
 from launch.status import State, Status
 
-_STATES: dict[str, State] = {
+STATES: dict[str, State] = {
     "InProgress": "training",
     "Completed": "not deployed",
     "Failed": "training failed",
     "Stopping": "stopping",
     "Stopped": "stopped",
 }
+"""State of a run by the status of its job, which SageMaker and Bedrock name alike."""
 _DETAILS = {
     "Starting": "starting its machines",
     "Pending": "waiting for capacity",
@@ -45,25 +46,20 @@ class TrainingJobs:
     def create(self, request: dict[str, Any]) -> str:
         """Create a job, or find the one that an earlier call created; return its ARN.
 
-        The name was chosen and written to disk before the first call. If the reply to that call
-        was lost, the job exists under this name, and the service rejects a second one.
-
         Raises:
             LaunchError: The job cannot be created, or the name belongs to another job.
         """  # noqa: DOC501 (errors of boto3 become a LaunchError)
         name = request["TrainingJobName"]
-        with explain_aws_errors(f"creating the training job {name}"):
+        with (
+            explain_aws_errors(f"creating the training job {name}"),
+            accept_existing(lambda: self.find(name)),
+        ):
             try:
                 return str(self._sagemaker.create_training_job(**request)["TrainingJobArn"])
             except aws.ClientError as error:
                 if error_code(error) == "ResourceLimitExceeded":
                     raise LaunchError(_explain_quota(request, error)) from None
-                if error_code(error) != "ResourceInUse":
-                    raise
-            except (aws.HTTPClientError, aws.ConnectionError):
-                # No reply: only a lookup of the name shows whether the job was created.
-                if self.find(name) is None:
-                    raise
+                raise
         existing = self.find(name)
         # Output paths contain the run id, so a job of another run never has the same one.
         if existing is None or _output_path(existing) != _output_path(request):
@@ -92,7 +88,7 @@ class TrainingJobs:
         job = self.find(name)
         assert job is not None, "the caller looked it up"
         if job["TrainingJobStatus"] != "InProgress":
-            return f"{name} is {_STATES[job['TrainingJobStatus']]} already"
+            return f"{name} is {STATES[job['TrainingJobStatus']]} already"
         if job.get("SecondaryStatus") == "Uploading":
             raise LaunchError(
                 f"{name} has finished training and is uploading its model, which stopping it could "
@@ -112,7 +108,7 @@ def read_status(job: Mapping[str, Any], previous_seconds: float = 0.0) -> Status
     """
     metrics = {m["MetricName"]: m["Value"] for m in job.get("FinalMetricDataList", ())}
     seconds = billable_seconds(job) + previous_seconds
-    state = _STATES[job["TrainingJobStatus"]]
+    state = STATES[job["TrainingJobStatus"]]
     reason = str(job.get("FailureReason", "")) if state == "training failed" else ""
     return Status(
         state=state,

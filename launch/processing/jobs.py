@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore import exceptions as aws
 
-from launch.aws.session import error_code, explain_aws_errors, says_not_found
+from launch.aws.session import accept_existing, error_code, explain_aws_errors, says_not_found
 from launch.errors import LaunchError
 
 RUNNING = ("InProgress", "Stopping")
@@ -32,18 +32,16 @@ class ProcessingJobs:
             LaunchError: The job cannot be created.
         """  # noqa: DOC501 (errors of boto3 become a LaunchError)
         name = request["ProcessingJobName"]
-        with explain_aws_errors(f"creating the processing job {name}"):
+        with (
+            explain_aws_errors(f"creating the processing job {name}"),
+            accept_existing(lambda: self.find(name)),
+        ):
             try:
                 return str(self._sagemaker.create_processing_job(**request)["ProcessingJobArn"])
             except aws.ClientError as error:
                 if error_code(error) == "ResourceLimitExceeded":
                     raise LaunchError(_explain_quota(request, error)) from None
-                if error_code(error) != "ResourceInUse":
-                    raise
-            except (aws.HTTPClientError, aws.ConnectionError):
-                # No reply: only a lookup of the name shows whether the job was created.
-                if self.find(name) is None:
-                    raise
+                raise
         found = self.find(name)
         if found is None:
             raise LaunchError(f"the name {name} is taken, and SageMaker does not describe the job")

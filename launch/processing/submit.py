@@ -11,9 +11,7 @@ from typing import Any, Protocol
 
 from catalog.cpu_instances import CpuInstance, cpu_instances
 from catalog.prices import price
-from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
-from launch.aws.s3 import S3Store, S3Uri
-from launch.aws.session import AwsSession
+from launch.aws.s3 import S3Uri
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact
@@ -31,6 +29,7 @@ from launch.processing.request import (
     processing_request,
 )
 from launch.submission import current_user
+from launch.targets.aws_target import AwsTarget
 from training.errors import JobError, Problem
 
 Print = Callable[[str], None]
@@ -82,28 +81,16 @@ class ProcessingSubmission:
     instance: str | None = None
 
 
-class ProcessingTarget:
+class ProcessingTarget(AwsTarget):
     """Account in which preparations run as processing jobs.
 
     Args:
         account: Session of the environment's account.
     """
 
-    def __init__(self, account: AwsSession):
-        self._account = account
-
-    @cached_property
-    def platform(self) -> PlatformParameters:
-        """Parameters that the platform published."""
-        return read_platform_parameters(self._account.environment, self._account.client("ssm"))
-
     @cached_property
     def _jobs(self) -> ProcessingJobs:
-        return ProcessingJobs(self._account.client("sagemaker"))
-
-    @cached_property
-    def _store(self) -> S3Store:
-        return S3Store(self._account.client("s3"))
+        return ProcessingJobs(self.account.client("sagemaker"))
 
     def submit(self, submission: ProcessingSubmission, print_line: Print) -> str:
         """Start a preparation after asking, or attach to the job that an earlier call started.
@@ -118,7 +105,7 @@ class ProcessingTarget:
         Raises:
             TemperError: Nothing was started, or the message says otherwise.
         """
-        self._account.caller()
+        self.account.caller()
         self._check(submission)
         output = f"s3://{self.platform['buckets/data']}/{FOLDER}"
         names = input_names(len(submission.inputs))
@@ -135,23 +122,20 @@ class ProcessingTarget:
             ended = "was stopped" if found["ProcessingJobStatus"] == "Stopped" else "failed"
             print_line(f"{found['ProcessingJobName']} {ended}: {describe_end(found)}")
             attempt += 1
-        name = job_name(self._account.environment.prefix, submission.data_set, digest, attempt)
+        name = job_name(self.account.environment.prefix, submission.data_set, digest, attempt)
         resources = self._resources(submission)
         for line in self._quote(submission, resources):
             print_line(line)
         confirm(f"Start {name}?")
         home = S3Uri(self.platform["buckets/data"], f"uploads/prepare/{digest[:24]}")
-        self._store.put_text(text, home / "job.yaml")
+        self.store.put_text(text, home / "job.yaml")
         inputs = {JOB_INPUT: ProcessingInput(f"{home}/")}
-        days = self.platform.get("storage/upload-days")
         for key, artifact in zip(names, submission.inputs, strict=True):
             if artifact.path is None:
                 folder = "" if artifact.base_name else _base_name(artifact)
                 inputs[key] = ProcessingInput(artifact.s3_uri, folder)
                 continue
-            bucket = self.platform["buckets/data"]
-            uploaded = self._store.upload_artifact(artifact, bucket, int(days) if days else None)
-            inputs[key] = ProcessingInput(str(uploaded))
+            inputs[key] = ProcessingInput(str(self.upload(artifact)))
         request = processing_request(
             name,
             inputs,
@@ -162,7 +146,7 @@ class ProcessingTarget:
         )
         print_line(f"started {self._jobs.create(request)}")
         print_line("the same command shows its state, and where the data set is")
-        where = f"{name} --env {self._account.environment.name}"
+        where = f"{name} --env {self.account.environment.name}"
         print_line(f"temper logs {where} follows it; temper stop {where} stops it")
         return name
 
@@ -173,7 +157,7 @@ class ProcessingTarget:
             LaunchError: The environment was deployed without processing jobs.
             JobError: The job has too many inputs, or names an unknown instance type.
         """
-        environment = self._account.environment.name
+        environment = self.account.environment.name
         if self.platform.get("roles/processing") is None:
             raise LaunchError(
                 f"the environment {environment} has no role of processing jobs. Add {IMAGE_KIND} "
@@ -213,7 +197,7 @@ class ProcessingTarget:
     ) -> tuple[int, dict[str, Any] | None]:
         """Return number and description of the latest attempt; (1, None) if there is none."""
         latest, attempt = None, 1
-        prefix = self._account.environment.prefix
+        prefix = self.account.environment.prefix
         while True:
             name = job_name(prefix, submission.data_set, digest, attempt)
             found = self._jobs.find(name)
@@ -229,7 +213,7 @@ class ProcessingTarget:
                 print_line(f"  {line}")
         else:
             bucket = self.platform["buckets/data"]
-            progress = progress_in_s3(self._account.client("s3"), bucket, data_set)
+            progress = progress_in_s3(self.account.client("s3"), bucket, data_set)
             state = "running" if status == "InProgress" else "stopping"
             print_line(f"{name} is {state}: {progress or 'its machines start'}")
         return name
@@ -250,7 +234,7 @@ class ProcessingTarget:
         instance = cpu_instances()[resources.instance.removeprefix("ml.")]
         cores = instance.vcpus * resources.count
         hours = (submission.estimate.seconds(cores) + _START_S) / 3600
-        environment = self._account.environment
+        environment = self.account.environment
         known = price(resources.instance, environment.region)
         if known is None:
             cost = f"price of {resources.instance} unknown"

@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import time
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from botocore import exceptions as aws
-
-from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
-from launch.aws.run_objects import delete_prefixes
-from launch.aws.s3 import S3Store, S3Uri
-from launch.aws.session import AwsSession, error_code, explain_aws_errors
+from launch.aws.s3 import S3Uri
+from launch.aws.session import AwsSession, accept_existing, explain_aws_errors
+from launch.aws.training_jobs import STATES
 from launch.downloads import path_within
-from launch.environment import LaunchEnvironment
+from launch.environment import LaunchEnvironment, require_environment
 from launch.errors import LaunchError
 from launch.managed.data_files import convert_data
 from launch.managed.managed_model import write_managed_model
-from launch.managed.requests import ROLE, bedrock_request, managed_output_uri
+from launch.managed.requests import ROLE, bedrock_request
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing, is_run_name, merge_attempts
-from launch.status import State, Status
-from launch.submission import Attempt, Submission, TargetName, read_submission
+from launch.status import Status
+from launch.submission import Attempt, Submission, TargetName
 from launch.targets.base import Quote
-from launch.targets.managed_job import ManagedJob, quote_of, upload_data
+from launch.targets.managed_job import ManagedJob, quote_of
+from launch.targets.managed_target import ManagedTarget
 from planning.managed.run import read_managed_run
 from training.errors import JobError, Problem
 
-_STATES: dict[str, State] = {
-    "InProgress": "training",
-    "Completed": "not deployed",
-    "Failed": "training failed",
-    "Stopping": "stopping",
-    "Stopped": "stopped",
-}
 _PHASES = {
     "validationDetails": "checking its data",
     "dataProcessingDetails": "processing its data",
     "trainingDetails": "training",
 }
+_IN_USE = ("ConflictException", "ResourceInUseException")
 _NOT_FOUND = ("ResourceNotFoundException", "ValidationException")
 _POLL_S = 30.0
 
@@ -55,12 +45,12 @@ def from_environment(environment: LaunchEnvironment | None) -> BedrockCustomizat
     Raises:
         LaunchError: No environment is given.
     """
-    if environment is None:
-        raise LaunchError("--target bedrock-customization needs an environment: --env dev")
-    return BedrockCustomizationTarget(AwsSession(environment))
+    return BedrockCustomizationTarget(
+        AwsSession(require_environment(environment, "bedrock-customization"))
+    )
 
 
-class BedrockCustomizationTarget:
+class BedrockCustomizationTarget(ManagedTarget[ManagedJob]):
     """Target that customizes foundation models of Amazon Bedrock.
 
     Args:
@@ -68,25 +58,7 @@ class BedrockCustomizationTarget:
     """
 
     name: TargetName = "bedrock-customization"
-
-    def __init__(self, account: AwsSession):
-        self.account = account
-        self._prepared: dict[int, ManagedJob] = {}
-
-    @property
-    def job_prefix(self) -> str:
-        """Prefix of the environment, whose roles may touch jobs of these names only."""
-        return self.account.environment.prefix
-
-    @cached_property
-    def platform(self) -> PlatformParameters:
-        """Parameters that the platform published."""
-        return read_platform_parameters(self.account.environment, self.account.client("ssm"))
-
-    @cached_property
-    def store(self) -> S3Store:
-        """Object store of the account."""
-        return S3Store(self.account.client("s3"))
+    service = "Bedrock"
 
     def quote(self, prepared: PreparedJob) -> Quote:
         """Check the job and its rows, and return what would be trained and charged.
@@ -94,7 +66,7 @@ class BedrockCustomizationTarget:
         Raises:
             JobError: Bedrock cannot run it as it is written; lists every problem.
         """
-        job = self._job(prepared)
+        job = self.managed_job(prepared)
         self.account.caller()
         problems = []
         if self.platform.get(ROLE) is None:
@@ -119,14 +91,10 @@ class BedrockCustomizationTarget:
             raise JobError(prepared.source, problems)
         return quote_of(job, self.account.environment, prepared.source)
 
-    def _job(self, prepared: PreparedJob) -> ManagedJob:
-        """Return the job with its records, which are converted once."""
-        key = id(prepared)
-        if key not in self._prepared:
-            region = self.account.environment.region
-            run = read_managed_run(prepared.job, self.name, source=prepared.source, region=region)
-            self._prepared[key] = ManagedJob(run, convert_data(run, prepared.source))
-        return self._prepared[key]
+    def _convert(self, prepared: PreparedJob) -> ManagedJob:
+        region = self.account.environment.region
+        run = read_managed_run(prepared.job, self.name, source=prepared.source, region=region)
+        return ManagedJob(run, convert_data(run, prepared.source))
 
     def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
         """Upload the records, create the job, and record its ARN.
@@ -134,11 +102,9 @@ class BedrockCustomizationTarget:
         Raises:
             LaunchError: The run was stopped during the upload, or the job cannot be created.
         """
-        job = self._job(prepared)
-        data = upload_data(job, self.store, self.platform)
-        current = read_submission(submission.folder)
-        if current is not None and current.cancelled:
-            raise LaunchError(f"{current.run} was stopped before it was submitted: nothing runs")
+        job = self.managed_job(prepared)
+        data = self.upload_data(job)
+        self.require_not_cancelled(submission)
         request = bedrock_request(submission, job.run, data, self.platform)
         accepted = submission.with_handle(self._create(request))
         accepted.write()
@@ -149,25 +115,18 @@ class BedrockCustomizationTarget:
 
         Raises:
             LaunchError: The job cannot be created.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
+        """
         name = request["jobName"]
         bedrock = self.account.client("bedrock")
-        with explain_aws_errors(f"creating the customization job {name}"):
-            try:
-                return str(bedrock.create_model_customization_job(**request)["jobArn"])
-            except aws.ClientError as error:
-                if error_code(error) not in ("ConflictException", "ResourceInUseException"):
-                    raise
-                existing = self.find(name)
-                if existing is None:
-                    raise
-                return str(existing["jobArn"])
-            except (aws.HTTPClientError, aws.ConnectionError):
-                # No reply: only a lookup of the name shows whether the job was created.
-                existing = self.find(name)
-                if existing is None:
-                    raise
-                return str(existing["jobArn"])
+        with (
+            explain_aws_errors(f"creating the customization job {name}"),
+            accept_existing(lambda: self.find(name), _IN_USE),
+        ):
+            return str(bedrock.create_model_customization_job(**request)["jobArn"])
+        existing = self.find(name)
+        if existing is None:
+            raise LaunchError(f"the name {name} is taken, and Bedrock does not describe the job")
+        return str(existing["jobArn"])
 
     def find(self, name: str) -> dict[str, Any] | None:
         """Return the description of a job, None if Bedrock has none of this name."""
@@ -178,15 +137,15 @@ class BedrockCustomizationTarget:
         return None
 
     def status(self, submission: Submission) -> Status:
-        """Return the status of the latest attempt, as Bedrock describes it."""
+        """Return the status of the latest attempt, as Bedrock describes it.
+
+        Raises:
+            LaunchError: Bedrock could not be asked, or the credentials are of another account.
+        """
         job = self.find(submission.latest.name)
-        if job is not None:
-            return read_status(job)
-        if submission.latest.handle:
-            return Status("stopped", "Bedrock no longer has this job")
-        if submission.cancelled:
-            return Status("stopped", "before it was submitted")
-        return Status("planned", "not submitted: rerun the same command")
+        if job is None:
+            return self.status_without_job(submission, self.service)
+        return read_status(job)
 
     def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the phases of the job, and its losses when it has ended: Bedrock keeps no log."""
@@ -207,7 +166,7 @@ class BedrockCustomizationTarget:
             yield from text.splitlines()
 
     def _metric_files(self, submission: Submission) -> Iterator[tuple[str, str]]:
-        for uri, _ in self.store.list(self._output(submission)):
+        for uri, _ in self.store.list(self.output(submission)):
             if uri.key.endswith(".csv"):
                 yield uri.key.rpartition("/")[2], self.store.get_text(uri) or ""
 
@@ -215,8 +174,7 @@ class BedrockCustomizationTarget:
         """Stop the job, or prevent its submission if the upload is still running."""
         name = submission.latest.name
         if self.find(name) is None:
-            dataclasses.replace(submission, cancelled=True).write()
-            return f"{name} was not submitted yet, and will not be"
+            return self.cancel(submission)
         with explain_aws_errors(f"stopping {name}"):
             self.account.client("bedrock").stop_model_customization_job(jobIdentifier=name)
         return f"{name} was told to stop; Bedrock keeps no checkpoint, and bills what it trained"
@@ -253,23 +211,15 @@ class BedrockCustomizationTarget:
         return [model, *files, *([metrics] if rows else [])]
 
     def _objects(self, submission: Submission) -> Iterator[tuple[S3Uri, int]]:
-        return ((u, size) for u, size in self.store.list(self._output(submission)) if size)
+        return ((u, size) for u, size in self.store.list(self.output(submission)) if size)
 
     def _download(self, submission: Submission, uri: S3Uri) -> Path:
-        prefix = self._output(submission)
+        prefix = self.output(submission)
         path = path_within(
             submission.folder / "provider", uri.key.removeprefix(prefix.key), str(uri)
         )
         self.store.download_file(uri, path)
         return path
-
-    def _output(self, submission: Submission) -> S3Uri:
-        return S3Uri.parse(managed_output_uri(submission.run, self.platform))
-
-    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
-        """Return the S3 prefix of the run with its size; the custom model has no size."""
-        prefix = self._output(submission)
-        return [(str(prefix), self.store.size_bytes(prefix))]
 
     def delete(self, submission: Submission) -> list[str]:
         """Delete the custom model and the objects of a run; return what stays, and why."""
@@ -283,7 +233,7 @@ class BedrockCustomizationTarget:
                     )
             except LaunchError as error:
                 remaining.append(str(error))
-        return [*remaining, *delete_prefixes(self.store, [self._output(submission)])]
+        return [*remaining, *super().delete(submission)]
 
     def list_runs(self, days: int | None) -> RunListing:
         """Return the runs of everyone in the environment, as the tags of their jobs name them."""
@@ -315,40 +265,13 @@ class BedrockCustomizationTarget:
             creator=tags.get("temper:creator", ""),
             created=created,
             attempts=(Attempt(summary["jobName"], summary["jobArn"], created),),
-            status=Status(_STATES[summary["status"]]),
+            status=Status(STATES[summary["status"]]),
         )
-
-    def job_document(self, run: RemoteRun) -> str:
-        """Raise: a provider has the records of a job, and not its file.
-
-        Raises:
-            LaunchError: Always.
-        """
-        raise LaunchError("Bedrock keeps no job file; the person who submitted it has it")
-
-    def quote_restart(self, submission: Submission) -> Quote:
-        """Raise: see `restart`.
-
-        Raises:
-            LaunchError: Always.
-        """
-        raise LaunchError(
-            f"{submission.run} was submitted elsewhere, and Bedrock resumes no job. Submit its job "
-            "file again"
-        )
-
-    def restart(self, submission: Submission) -> Submission:
-        """Raise: a job starts over, for which its file is needed.
-
-        Raises:
-            LaunchError: Always.
-        """
-        raise LaunchError(f"Bedrock resumes no job; {submission.run} is submitted by its job file")
 
 
 def read_status(job: Mapping[str, Any]) -> Status:
     """Return the status of a customization job that Bedrock describes."""
-    state = _STATES[job["status"]]
+    state = STATES[job["status"]]
     detail = job.get("failureMessage", "") if state == "training failed" else _phase(job)
     loss = job.get("trainingMetrics", {}).get("trainingLoss")
     return Status(state, detail, loss=loss)

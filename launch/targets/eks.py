@@ -11,12 +11,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 from catalog.local_devices import NEURON_GRAPHS
-from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
-from launch.aws.s3 import S3Store, S3Uri
+from launch.aws.platform_parameters import PlatformParameters
+from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession
 from launch.downloads import OWN_FILES, path_within
 from launch.eks.api_server import kubectl_of
@@ -41,7 +40,7 @@ from launch.eks.namespaces import (
     published_teams,
     settings_of_job,
 )
-from launch.environment import LaunchEnvironment
+from launch.environment import LaunchEnvironment, require_environment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
@@ -49,6 +48,7 @@ from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cloud_resources, cluster_problems, image_kind, unused_keys
 from launch.status import State, Status
 from launch.submission import Submission, TargetName
+from launch.targets.aws_target import AwsTarget
 from launch.targets.base import Quote
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
@@ -69,11 +69,10 @@ def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
     Raises:
         LaunchError: No environment is given.
     """
-    if environment is None:
-        raise LaunchError("--target eks needs an environment: --env dev")
+    account = AwsSession(require_environment(environment, "eks"))
     cluster = chosen_settings()
     kubectl = Kubectl(cluster.namespace, os.environ.get("EKS_CONTEXT", ""))
-    return EksTarget(AwsSession(environment), kubectl, cluster)
+    return EksTarget(account, kubectl, cluster)
 
 
 def hyperpod_target(account: AwsSession, platform: PlatformParameters) -> EksTarget:
@@ -93,7 +92,7 @@ def hyperpod_target(account: AwsSession, platform: PlatformParameters) -> EksTar
     return EksTarget(account, kubectl, cluster, "hyperpod", published_teams(platform))
 
 
-class EksTarget:
+class EksTarget(AwsTarget):
     """Target that creates PyTorchJobs on one Kubernetes cluster.
 
     Args:
@@ -114,7 +113,8 @@ class EksTarget:
         name: TargetName = "eks",
         teams: tuple[str, ...] = (),
     ):
-        self.account, self.kubectl, self.cluster = account, kubectl, cluster
+        super().__init__(account)
+        self.kubectl, self.cluster = kubectl, cluster
         self.name: TargetName = name
         self.teams = teams
         setup = f"temper cluster-setup --env {account.environment.name}"
@@ -127,16 +127,6 @@ class EksTarget:
             if name == "hyperpod"
             else "name another with EKS_CLAIM=…, or create one: docs/launch.md",
         )
-
-    @cached_property
-    def platform(self) -> PlatformParameters:
-        """Parameters that the platform published."""
-        return read_platform_parameters(self.account.environment, self.account.client("ssm"))
-
-    @cached_property
-    def store(self) -> S3Store:
-        """Object store of the account."""
-        return S3Store(self.account.client("s3"))
 
     @property
     def _bucket(self) -> str:
@@ -189,8 +179,7 @@ class EksTarget:
         resources = cloud_resources(job, submission.run, self.name)
         for artifact in prepared.inputs:
             if artifact.path is not None:
-                days = self.platform.get("storage/upload-days")
-                self.store.upload_artifact(artifact, self._bucket, int(days) if days else None)
+                self.upload(artifact)
         pod = PodSpec(
             name=object_name(submission.latest.name),
             run=submission.run,

@@ -11,7 +11,7 @@ from catalog.run_metrics import metric_namespace
 from launch.aws.hyperpod_nodes import describe_cluster, submit_node
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession
-from launch.errors import LaunchError
+from launch.environment import require_environment
 from launch.resources import image_kind
 from launch.slurm.script import SlurmSettings
 from launch.slurm.session_manager import NodeConnection, chosen_identity, ssh_folder
@@ -29,8 +29,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
     Raises:
         LaunchError: The environment has no cluster, or none that accepts jobs.
     """
-    if environment is None:
-        raise LaunchError("--target hyperpod needs an environment: --env dev")
+    environment = require_environment(environment, "hyperpod")
     account = AwsSession(environment)
     platform = read_platform_parameters(environment, account.client("ssm"))
     described = describe_cluster(account, platform)

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from catalog.managed_training import JUMPSTART, providers
 from launch.aws.session import AwsSession
-from launch.environment import LaunchEnvironment
-from launch.errors import LaunchError
+from launch.environment import LaunchEnvironment, require_environment
 from launch.managed.hub import HubModel, find_hub_model
 from launch.prepared_job import PreparedJob
 from launch.resources import stages_of
@@ -28,9 +27,7 @@ def from_environment(environment: LaunchEnvironment | None) -> JumpStartTarget:
     Raises:
         LaunchError: No environment is given.
     """
-    if environment is None:
-        raise LaunchError("--target jumpstart needs an environment: --env dev")
-    return JumpStartTarget(AwsSession(environment))
+    return JumpStartTarget(AwsSession(require_environment(environment, "jumpstart")))
 
 
 class JumpStartTarget(SageMakerTarget):

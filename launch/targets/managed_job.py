@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from launch.aws.platform_parameters import PlatformParameters
-from launch.aws.s3 import S3Store, S3Uri
+from launch.aws.s3 import S3Uri
 from launch.environment import LaunchEnvironment
 from launch.job_inputs import InputArtifact
 from launch.managed.data_files import ManagedData
@@ -60,7 +59,7 @@ def quote_of(
         JobError: It can cost more than `resources.max_cost` allows.
     """
     quote, run = job.quote, job.run
-    if problems := list(_over_budget(job)):
+    if problems := list(_over_budget(quote, run.job.resources.max_cost)):
         raise JobError(source, problems)
     rows = f"{len(job.data.train):,} rows"
     if job.data.validation:
@@ -90,8 +89,7 @@ def quote_of(
     return Quote(tuple(line for line in lines if line), question, agreement)
 
 
-def _over_budget(job: ManagedJob) -> Iterator[Problem]:
-    limit, quote = job.run.job.resources.max_cost, job.quote
+def _over_budget(quote: ManagedQuote, limit: float | None) -> Iterator[Problem]:
     if limit is None:
         return
     if quote.cost_usd is None:
@@ -110,25 +108,16 @@ def _over_budget(job: ManagedJob) -> Iterator[Problem]:
         )
 
 
-def upload_data(job: ManagedJob, store: S3Store, platform: PlatformParameters) -> DataAddresses:
-    """Upload the records of a job, unless the same records are there; return their addresses.
+def upload_data(job: ManagedJob, upload: Callable[[InputArtifact], S3Uri]) -> DataAddresses:
+    """Upload the records of a job, and return their addresses.
 
     Args:
         job: The job.
-        store: Object store of the account.
-        platform: Parameters of the environment.
+        upload: Uploads an input, unless it exists already; returns the folder of its address.
     """
-    days = platform.get("storage/upload-days")
     with TemporaryDirectory(prefix="temper-managed-") as folder:
-        files = {path.stem: path for path in job.data.write(Path(folder))}
         addresses = {
-            name: _upload(path, store, platform, int(days) if days else None)
-            for name, path in files.items()
+            path.stem: str(upload(InputArtifact("data", path.stem, str(path), path)) / path.name)
+            for path in job.data.write(Path(folder))
         }
     return DataAddresses(addresses["train"], addresses.get("validation"))
-
-
-def _upload(path: Path, store: S3Store, platform: PlatformParameters, days: int | None) -> str:
-    artifact = InputArtifact("data", path.stem, str(path), path)
-    prefix: S3Uri = store.upload_artifact(artifact, platform["buckets/data"], days)
-    return str(prefix / path.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,22 @@ from launch.aws.environment_problems import environment_problems
 from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
 from launch.aws.model_output import fetch_model
-from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
+from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.restart import describe_request, restart_request, with_channel_addresses
 from launch.aws.run_objects import delete_prefixes, fetch_run_files, run_prefixes
-from launch.aws.s3 import S3Store, S3Uri
+from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
 from launch.aws.training_jobs import TrainingJobs, billable_seconds, read_status
 from launch.aws.volume_size import needed_volume_gib
-from launch.environment import LaunchEnvironment
+from launch.environment import LaunchEnvironment, require_environment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cloud_resources, image_kind, stages_of
 from launch.status import Status
-from launch.submission import Submission, TargetName, read_submission
+from launch.submission import Submission, TargetName
+from launch.targets.aws_target import AwsTarget
 from launch.targets.base import Quote
 from planning import Plan
 from training.errors import JobError
@@ -45,12 +46,10 @@ def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
     Raises:
         LaunchError: No environment is given.
     """
-    if environment is None:
-        raise LaunchError("--target sagemaker needs an environment: --env dev")
-    return SageMakerTarget(AwsSession(environment))
+    return SageMakerTarget(AwsSession(require_environment(environment, "sagemaker")))
 
 
-class SageMakerTarget:
+class SageMakerTarget(AwsTarget):
     """Target that runs SageMaker training jobs in the account of one environment.
 
     Args:
@@ -58,24 +57,6 @@ class SageMakerTarget:
     """
 
     name: TargetName = "sagemaker"
-
-    def __init__(self, account: AwsSession):
-        self.account = account
-
-    @property
-    def job_prefix(self) -> str:
-        """Prefix of the environment, whose roles may touch jobs of these names only."""
-        return self.account.environment.prefix
-
-    @cached_property
-    def platform(self) -> PlatformParameters:
-        """Parameters that the platform published."""
-        return read_platform_parameters(self.account.environment, self.account.client("ssm"))
-
-    @cached_property
-    def store(self) -> S3Store:
-        """Object store of the account."""
-        return S3Store(self.account.client("s3"))
 
     @cached_property
     def jobs(self) -> TrainingJobs:
@@ -117,10 +98,7 @@ class SageMakerTarget:
             LaunchError: The run was stopped during the upload, or the job cannot be created.
         """
         request = self.request(submission, prepared)
-        # The upload can take minutes; `make stop` in another terminal may have cancelled the run.
-        current = read_submission(submission.folder)
-        if current is not None and current.cancelled:
-            raise LaunchError(f"{current.run} was stopped before it was submitted: nothing runs")
+        self.require_not_cancelled(submission)
         accepted = submission.with_handle(self.jobs.create(request))
         accepted.write()
         return accepted
@@ -129,7 +107,7 @@ class SageMakerTarget:
         """Upload a run's inputs and return the CreateTrainingJob request of its latest attempt."""
         job = prepared.job
         resources = cloud_resources(job, submission.run, "sagemaker")
-        channels = {artifact.channel: str(self._upload(artifact)) for artifact in prepared.inputs}
+        channels = {artifact.channel: str(self._address(artifact)) for artifact in prepared.inputs}
         home = S3Uri(self.platform["buckets/runs"], f"runs/{submission.run}/job")
         self.store.put_text(rewrite_paths(job, prepared.inputs, _container_path), home / JOB_FILE)
         key_variables = (e.key_variable for e in prepared.endpoints if e.key_variable)
@@ -144,12 +122,8 @@ class SageMakerTarget:
         platform = self._with_lustre() if resources.input_mode == "fsx" else self.platform
         return create_request(submission, requirements, resources, platform)
 
-    def _upload(self, artifact: InputArtifact) -> S3Uri:
-        if artifact.path is None:
-            return S3Uri.parse(artifact.s3_uri)
-        days = self.platform.get("storage/upload-days")
-        bucket = self.platform["buckets/data"]
-        return self.store.upload_artifact(artifact, bucket, int(days) if days else None)
+    def _address(self, artifact: InputArtifact) -> S3Uri:
+        return S3Uri.parse(artifact.s3_uri) if artifact.path is None else self.upload(artifact)
 
     def _with_lustre(self) -> PlatformParameters:
         """Return the platform with the mount name of its file system, which only FSx knows."""
@@ -167,31 +141,18 @@ class SageMakerTarget:
             LaunchError: SageMaker could not be asked, or the credentials are of another account.
         """
         job = self.jobs.find(submission.latest.name)
-        if job is not None:
-            return read_status(job, self._previous_seconds(submission))
-        if submission.latest.handle:
-            self._require_account_of(submission.latest.handle)
-            return Status("stopped", "SageMaker no longer has this job")
-        if submission.cancelled:
-            return Status("stopped", "before it was submitted")
-        return Status("planned", "not submitted: rerun the same command")
+        if job is None:
+            return self.status_without_job(submission, "SageMaker")
+        return self.status_of(job, submission)
 
-    def _require_account_of(self, job: str) -> None:
-        """Raise unless a job's ARN is in the account and the Region that were asked.
+    def status_of(self, job: Mapping[str, Any], submission: Submission) -> Status:
+        """Return the status of a run by the description of its latest job.
 
-        In every other account the job does not exist, which says nothing about it.
-
-        Raises:
-            LaunchError: The job is in another account or Region.
+        Args:
+            job: Description of the job by SageMaker.
+            submission: The run.
         """
-        # arn:aws:sagemaker:REGION:ACCOUNT:training-job/NAME, and the caller's alike
-        region, account = job.split(":")[3:5]
-        asked = (self.account.environment.region, self.account.caller().split(":")[4])
-        if (region, account) != asked:
-            raise LaunchError(
-                f"{job} is in account {account}, {region}, and these credentials ask account "
-                f"{asked[1]}, {asked[0]}. Choose others with AWS_PROFILE"
-            )
+        return read_status(job, self._previous_seconds(submission))
 
     def _previous_seconds(self, submission: Submission) -> float:
         previous = (self.jobs.find(attempt.name) for attempt in submission.attempts[:-1])
@@ -210,8 +171,7 @@ class SageMakerTarget:
         """Stop the job, or prevent its submission if the upload is still running."""
         name = submission.latest.name
         if self.jobs.find(name) is None:
-            dataclasses.replace(submission, cancelled=True).write()
-            return f"{name} was not submitted yet, and will not be"
+            return self.cancel(submission)
         return self.jobs.stop(name)
 
     def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:

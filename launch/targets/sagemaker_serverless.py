@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from launch.aws.model_output import download_folder
-from launch.aws.run_objects import delete_prefixes
 from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession
-from launch.environment import LaunchEnvironment
-from launch.errors import LaunchError
+from launch.environment import LaunchEnvironment, require_environment
 from launch.managed.data_files import convert_data
 from launch.managed.hub import (
     HubModel,
@@ -26,15 +24,14 @@ from launch.managed.managed_model import write_managed_model
 from launch.managed.requests import (
     PACKAGE_GROUP,
     RecipeChoice,
-    managed_output_uri,
     serverless_request,
 )
 from launch.prepared_job import PreparedJob
-from launch.remote_runs import RemoteRun
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
-from launch.targets.managed_job import ManagedJob, quote_of, upload_data
+from launch.targets.managed_job import ManagedJob, quote_of
+from launch.targets.managed_target import ManagedTarget
 from launch.targets.sagemaker import SageMakerTarget
 from planning.managed.run import ManagedRun, read_managed_run
 from training.errors import JobError, Problem
@@ -50,22 +47,19 @@ def from_environment(environment: LaunchEnvironment | None) -> ServerlessTarget:
     Raises:
         LaunchError: No environment is given.
     """
-    if environment is None:
-        raise LaunchError("--target sagemaker-serverless needs an environment: --env dev")
-    return ServerlessTarget(AwsSession(environment))
+    return ServerlessTarget(AwsSession(require_environment(environment, "sagemaker-serverless")))
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _ServerlessJob(ManagedJob):
     """Job with what the hub says about its model."""
 
-    job: ManagedJob
     model: HubModel
     specification: Mapping[str, Mapping[str, Any]]
     sequence_length: str | None
 
 
-class ServerlessTarget(SageMakerTarget):
+class ServerlessTarget(ManagedTarget[_ServerlessJob], SageMakerTarget):
     """Target that customizes models of SageMaker's hub without machines to choose.
 
     Args:
@@ -73,10 +67,7 @@ class ServerlessTarget(SageMakerTarget):
     """
 
     name: TargetName = "sagemaker-serverless"
-
-    def __init__(self, account: AwsSession):
-        super().__init__(account)
-        self._prepared: dict[int, _Prepared] = {}
+    service = "serverless customization"
 
     def quote(self, prepared: PreparedJob) -> Quote:
         """Check the job and its rows against the recipe, and return what would be charged.
@@ -85,15 +76,15 @@ class ServerlessTarget(SageMakerTarget):
             JobError: SageMaker cannot run it as it is written; lists every problem.
         """
         self.account.caller()
-        found = self._read(prepared)
-        problems = list(self._problems(found.job.run))
+        job = self.managed_job(prepared)
+        problems = self._problems(job.run)
         if problems:
             raise JobError(prepared.source, problems)
         return quote_of(
-            found.job,
+            job,
             self.account.environment,
             prepared.source,
-            agreement=found.model.license if found.model.is_gated else "",
+            agreement=job.model.license if job.model.is_gated else "",
             notes=(f"in the model package group {self.platform[PACKAGE_GROUP]}",),
         )
 
@@ -118,20 +109,15 @@ class ServerlessTarget(SageMakerTarget):
             )
         return problems
 
-    def _read(self, prepared: PreparedJob) -> _Prepared:
-        """Return the job with its recipe and its records, which are read once.
+    def _convert(self, prepared: PreparedJob) -> _ServerlessJob:
+        """Return the job with its recipe and its records.
 
         Raises:
             JobError: The hub has no such model or recipe, or the job does not fit it.
         """
-        key = id(prepared)
-        if key not in self._prepared:
-            self._prepared[key] = self._read_from_hub(prepared)
-        return self._prepared[key]
-
-    def _read_from_hub(self, prepared: PreparedJob) -> _Prepared:
         region = self.account.environment.region
-        # Without the recipe first: whatever is wrong already is told before the hub is asked.
+        # First without the recipe, so that problems of the job file are reported before the hub
+        # is asked.
         rough = read_managed_run(prepared.job, self.name, source=prepared.source, region=region)
         model = find_hub_model(self.account, rough.model.name)
         if model is None:
@@ -161,22 +147,22 @@ class ServerlessTarget(SageMakerTarget):
             specification=specification,
         )
         data = convert_data(run, prepared.source)
-        return _Prepared(ManagedJob(run, data), model, specification, length)
+        return _ServerlessJob(run, data, model, specification, length)
 
     def request(self, submission: Submission, prepared: PreparedJob) -> dict[str, Any]:
         """Upload a run's records and return the request of its latest attempt."""
-        found = self._read(prepared)
+        job = self.managed_job(prepared)
         return serverless_request(
             submission,
-            found.job.run,
-            upload_data(found.job, self.store, self.platform),
+            job.run,
+            self.upload_data(job),
             self.platform,
             RecipeChoice(
-                found.model.arn,
-                found.specification,
+                job.model.arn,
+                job.specification,
                 # The user has accepted it: `submit` asks before it sends anything.
-                found.model.is_gated,
-                found.sequence_length,
+                job.model.is_gated,
+                job.sequence_length,
             ),
         )
 
@@ -184,8 +170,7 @@ class ServerlessTarget(SageMakerTarget):
         """Stop the job, or prevent its submission if the upload is still running."""
         name = submission.latest.name
         if self.jobs.find(name) is None:
-            dataclasses.replace(submission, cancelled=True).write()
-            return f"{name} was not submitted yet, and will not be"
+            return self.cancel(submission)
         self.jobs.stop(name)
         return f"{name} was told to stop; SageMaker bills the tokens that it trained"
 
@@ -220,43 +205,18 @@ class ServerlessTarget(SageMakerTarget):
             )
         ]
 
-    def status(self, submission: Submission) -> Status:
-        """Return the status of the latest attempt, with the tokens that are billed."""
-        status = super().status(submission)
-        job = self.jobs.find(submission.latest.name) or {}
+    def status_of(self, job: Mapping[str, Any], submission: Submission) -> Status:
+        """Return the status of a run by its latest job, with the tokens that are billed.
+
+        Args:
+            job: Description of the job by SageMaker.
+            submission: The run.
+        """
+        status = super().status_of(job, submission)
         tokens = job.get("BillableTokenCount")
         if tokens is None or status.detail:
             return status
         return dataclasses.replace(status, detail=f"{tokens:,} tokens are billed")
-
-    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
-        """Return the S3 prefix of the run with its size."""
-        prefix = S3Uri.parse(managed_output_uri(submission.run, self.platform))
-        return [(str(prefix), self.store.size_bytes(prefix))]
-
-    def delete(self, submission: Submission) -> list[str]:
-        """Delete a run's objects; return those that stay, and why."""
-        prefix = S3Uri.parse(managed_output_uri(submission.run, self.platform))
-        return delete_prefixes(self.store, [prefix])
-
-    def job_document(self, run: RemoteRun) -> str:
-        """Raise: a provider has the records of a job, and not its file.
-
-        Raises:
-            LaunchError: Always.
-        """
-        raise LaunchError("SageMaker keeps no job file; the person who submitted it has it")
-
-    def quote_restart(self, submission: Submission) -> Quote:
-        """Raise: a serverless job starts over, for which its file is needed.
-
-        Raises:
-            LaunchError: Always.
-        """
-        raise LaunchError(
-            f"{submission.run} was submitted elsewhere, and a serverless job is not resumed. "
-            "Submit its job file again"
-        )
 
 
 def _sequence_length(run: ManagedRun, model: HubModel, source: str) -> str | None:

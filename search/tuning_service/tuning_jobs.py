@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from botocore import exceptions as aws
-
-from launch.aws.session import error_code, explain_aws_errors, says_not_found
+from launch.aws.session import accept_existing, explain_aws_errors, says_not_found
 from launch.errors import LaunchError
 
 
@@ -24,23 +22,15 @@ class TuningJobs:
     def create(self, request: dict[str, Any]) -> None:
         """Create a job, unless an earlier call created it.
 
-        The name was chosen and written to disk before the first call. If the reply to that call was
-        lost, the job exists under this name, and the service rejects a second one.
-
         Raises:
             LaunchError: The job cannot be created.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
+        """
         name = request["HyperParameterTuningJobName"]
-        with explain_aws_errors(f"creating the tuning job {name}"):
-            try:
-                self._sagemaker.create_hyper_parameter_tuning_job(**request)
-            except aws.ClientError as error:
-                if error_code(error) != "ResourceInUse":
-                    raise
-            except (aws.HTTPClientError, aws.ConnectionError):
-                # No reply: only a lookup of the name shows whether the job was created.
-                if self.find(name) is None:
-                    raise
+        with (
+            explain_aws_errors(f"creating the tuning job {name}"),
+            accept_existing(lambda: self.find(name)),
+        ):
+            self._sagemaker.create_hyper_parameter_tuning_job(**request)
         if self.find(name) is None:
             raise LaunchError(f"the tuning job {name} was not created")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launch.adopt import adopt
 from launch.errors import LaunchError
-from launch.submission import read_submission
+from launch.submission import Attempt, read_submission
 from registry.run_model import read_run_model
 from tests.unit.launch.managed.conftest import MICRO, ManagedAccount, submit_job
 from training.errors import JobError
@@ -81,6 +82,16 @@ def test_lost_reply_does_not_start_a_second_job(
     name = submission.latest.name
     jobs = managed.session.client("bedrock").list_model_customization_jobs(nameContains=name)
     assert len(jobs["modelCustomizationJobSummaries"]) == 1
+
+
+def test_job_of_another_account_is_not_reported_as_deleted(
+    managed: ManagedAccount, job: Callable[..., Path]
+) -> None:
+    submission, _ = submit_job(job(SOURCE, "elsewhere"), managed.bedrock_target)
+    arn = "arn:aws:bedrock:us-east-1:999999999999:model-customization-job/gone"
+    elsewhere = replace(submission, attempts=(Attempt("temper-dev-gone", arn),))
+    with pytest.raises(LaunchError, match="is in account 999999999999"):
+        managed.bedrock_target.status(elsewhere)
 
 
 def test_runs_of_everyone_are_listed_and_adopted(

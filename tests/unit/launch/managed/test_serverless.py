@@ -49,7 +49,7 @@ def test_run_from_submission_to_its_weights(
     assert (submission.folder / "model/SHA256SUMS").is_file()
     (run,) = [run for run in target.list_runs(None).runs if run.run == submission.run]
     assert run.target == "sagemaker-serverless"
-    with pytest.raises(LaunchError, match="not resumed"):
+    with pytest.raises(LaunchError, match="resumes no job"):
         target.quote_restart(submission)
 
 

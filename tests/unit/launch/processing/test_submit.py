@@ -15,6 +15,7 @@ from botocore.stub import ANY, Stubber
 
 from launch.processing import submit as submit_module
 from launch.processing.submit import ProcessingTarget
+from launch.targets import aws_target
 from temper.cli import main
 from tests.emulated_s3 import emulated_s3
 from tests.unit.launch.processing.test_request import BUCKET, PLATFORM
@@ -77,8 +78,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Account:
     STORES.clear()
     monkeypatch.setenv("YES", "1")
     monkeypatch.setattr("launch.aws.session.AwsSession", lambda environment: made)
-    monkeypatch.setattr(submit_module, "read_platform_parameters", lambda *_: PLATFORM)
-    monkeypatch.setattr(submit_module, "S3Store", Store)
+    monkeypatch.setattr(aws_target, "read_platform_parameters", lambda *_: PLATFORM)
+    monkeypatch.setattr(aws_target, "S3Store", Store)
     monkeypatch.setattr(submit_module, "progress_in_s3", lambda *_: "pass 1 of 5")
     return made
 

@@ -1,0 +1,95 @@
+"""Base of the targets on which AWS trains with a program of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from launch.aws.run_objects import delete_prefixes
+from launch.aws.s3 import S3Uri
+from launch.aws.session import AwsSession
+from launch.errors import LaunchError
+from launch.managed.requests import DataAddresses, managed_output_uri
+from launch.prepared_job import PreparedJob
+from launch.remote_runs import RemoteRun
+from launch.submission import Submission
+from launch.targets.aws_target import AwsTarget
+from launch.targets.base import Quote
+from launch.targets.managed_job import ManagedJob, upload_data
+
+JobT = TypeVar("JobT", bound=ManagedJob)
+
+
+class ManagedTarget(AwsTarget, ABC, Generic[JobT]):
+    """Target whose jobs are records for a provider, and start over instead of resuming.
+
+    Args:
+        account: Session of the environment's account.
+    """
+
+    service: str
+    """Name of the provider in messages."""
+
+    def __init__(self, account: AwsSession):
+        super().__init__(account)
+        self._latest: tuple[PreparedJob, JobT] | None = None
+
+    def managed_job(self, prepared: PreparedJob) -> JobT:
+        """Return a job with its records; a target quotes and submits it, and converts it once.
+
+        Raises:
+            JobError: The provider cannot run it as it is written; lists every problem.
+        """
+        if self._latest is None or self._latest[0] is not prepared:
+            self._latest = prepared, self._convert(prepared)
+        return self._latest[1]
+
+    @abstractmethod
+    def _convert(self, prepared: PreparedJob) -> JobT:
+        """Return a job with its records."""
+
+    def upload_data(self, job: ManagedJob) -> DataAddresses:
+        """Upload the records of a job, unless they were uploaded already."""
+        return upload_data(job, self.upload)
+
+    def output(self, submission: Submission) -> S3Uri:
+        """Return the S3 prefix of what the provider writes for a run."""
+        return S3Uri.parse(managed_output_uri(submission.run, self.platform))
+
+    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
+        """Return the S3 prefix of the run with its size."""
+        prefix = self.output(submission)
+        return [(str(prefix), self.store.size_bytes(prefix))]
+
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete a run's objects; return those that stay, and why."""
+        return delete_prefixes(self.store, [self.output(submission)])
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Raise: a provider has the records of a job, and not its file.
+
+        Raises:
+            LaunchError: Always.
+        """
+        raise LaunchError(f"{self.service} keeps no job file; the person who submitted it has it")
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Raise: a job starts over, for which its file is needed.
+
+        Raises:
+            LaunchError: Always.
+        """
+        raise LaunchError(
+            f"{submission.run} was submitted elsewhere, and {self.service} resumes no job. Submit "
+            "its job file again"
+        )
+
+    def restart(self, submission: Submission) -> Submission:
+        """Raise, as `quote_restart` does before it.
+
+        Raises:
+            LaunchError: Always.
+        """
+        raise LaunchError(
+            f"{self.service} resumes no job; {submission.run} is submitted by its job file"
+        )
