@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog.exit_codes import RUN_FAILED
 from launch.confirm import confirm
+from launch.submission import current_user, now
 from pipeline.commands import CommandRunner
 from pipeline.config import DeployStep, RegisterStep
 from pipeline.context import PipelineContext
 from pipeline.load import LoadedPipeline, load_pipeline
 from pipeline.run import RunOptions, run_pipeline
-from pipeline.state import PipelineFolder, PipelineRun, StepResult, now
+from pipeline.state import PipelineFolder, PipelineRun, StepResult
 from registry.table import aligned
 from training.console import say
 from training.run_folder import write_whole
-
-_EXIT_CODES = {"rolled back": RUN_FAILED}
-"""Exit code of each outcome that is not 0."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,6 @@ class PipelineOptions:
         home: Folder of all pipelines.
         env: Environment of AWS to register and deploy in; None to stay on this machine.
         run: Options of the run.
-        variables: Environment variables of its commands.
     """
 
     file: Path
@@ -47,7 +42,6 @@ class PipelineOptions:
     env: str | None = None
     overrides: str = ""
     run: RunOptions = field(default_factory=RunOptions)
-    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_here(options: PipelineOptions) -> int:
@@ -60,8 +54,8 @@ def run_here(options: PipelineOptions) -> int:
     folder = PipelineFolder(options.home / pipeline.spec.name)
     if options.env is not None:
         confirm(_question(pipeline, options.env))
-    # What a step asks was asked above, for the whole pipeline.
-    commands = CommandRunner(say, {"YES": "1", **options.variables})
+    # The user has agreed to the whole pipeline above, so that no step asks again.
+    commands = CommandRunner(say, {"YES": "1"})
     context = PipelineContext(
         pipeline, folder, options.registry, options.runs, options.env, commands
     )
@@ -73,7 +67,7 @@ def run_here(options: PipelineOptions) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     say(f"{pipeline.spec.name}: {run.outcome}: {run.detail}".rstrip(": "))
-    return _EXIT_CODES.get(run.outcome, 0)
+    return RUN_FAILED if run.outcome == "rolled back" else 0
 
 
 def print_status(file: Path, home: Path) -> int:
@@ -138,7 +132,7 @@ def render_pipeline(options: RenderOptions) -> int:
         say(f"pipeline: {account.upsert(pipeline, definition)}")
     if options.start:
         confirm(f"Start {pipeline.spec.name} in {options.env}? {_question(pipeline, options.env)}")
-        reason = f"started by {getpass.getuser()} at {now()}"
+        reason = f"started by {current_user()} at {now()}"
         say(f"execution: {account.start(pipeline, definition, reason)}")
     return 0
 

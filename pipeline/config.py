@@ -22,7 +22,7 @@ class PipelineStep(ConfigSection):
     """Section of one kind of step."""
 
     gives: ClassVar[str]
-    """Kind of the step's output, which decides who can use it."""
+    """Kind of the step's output, which decides which steps can use it."""
 
     gate: tuple[StepName, ...] = ()
     """Gates that must be open for this step to run."""
@@ -106,7 +106,7 @@ class EvaluateStep(PipelineStep):
 
 
 class GateStep(PipelineStep):
-    """GateDecision whether the steps that name this gate may run."""
+    """Step that decides whether the steps that name this gate may run."""
 
     gives: ClassVar[str] = "decision"
 

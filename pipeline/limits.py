@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import calendar
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline.config import PipelineLimits
 from pipeline.state import PipelineRun
 from training.config.types import print_duration
-
-_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -52,16 +49,13 @@ def reached_limit(
     # A run that failed may be repeated at once: it gave nothing that a cool-down could protect.
     complete = [run for run in trained if run.outcome not in ("failed", "stopped")]
     if complete:
-        age = _seconds(now) - _seconds(complete[-1].started)
+        started = datetime.fromisoformat(complete[-1].started)
+        age = (datetime.fromisoformat(now) - started).total_seconds()
         if age < limits.cooldown:
             cooldown, left = print_duration(limits.cooldown), limits.cooldown - age
             detail = f"the last training began {complete[-1].started}, and cooldown is {cooldown}"
             return LimitReached("cooling down", f"{detail}: {_rounded(left)} are left")
     return None
-
-
-def _seconds(text: str) -> float:
-    return float(calendar.timegm(time.strptime(text, _FORMAT)))
 
 
 def _rounded(seconds: float) -> str:

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from launch.resources import stages_of
+from launch.submission import now
 from pipeline.config import AnyStep, DeployStep, GateStep, PipelineStep, RegisterStep, TrainStep
 from pipeline.context import PipelineContext, PipelineStepRunner
 from pipeline.limits import LimitReached, reached_limit
-from pipeline.state import PipelineRun, StepResult, now
+from pipeline.state import PipelineRun, StepResult
 from pipeline.steps.deploy import DeployRunner
 from pipeline.steps.evaluate import EvaluateRunner
 from pipeline.steps.gate import GateRunner
 from pipeline.steps.prepare import PrepareRunner
 from pipeline.steps.register import RegisterRunner
 from pipeline.steps.train import TrainRunner
-from training.config import Pipeline
 from training.errors import Interrupted, TemperError
 
 RUNNERS: Mapping[str, PipelineStepRunner[Any]] = {
@@ -28,7 +29,7 @@ RUNNERS: Mapping[str, PipelineStepRunner[Any]] = {
     "register": RegisterRunner(),
     "deploy": DeployRunner(),
 }
-"""Kind of a step -> what runs it."""
+"""Kind of a step -> its runner."""
 
 
 @dataclass
@@ -151,7 +152,7 @@ def _execute(
 
 
 def _why_skipped(context: PipelineContext, step: PipelineStep, progress: _Progress) -> str | None:
-    """Return why a step is not run: a closed gate, a step before it that was not run, no place."""
+    """Return why a step is not run: a closed gate, a step before that was not, no environment."""
     closed = [g for g in step.gate if g in context.results and not context.facts(g)["open"]]
     if closed:
         return f"the gate {', '.join(closed)} is closed"
@@ -175,7 +176,7 @@ def _count_training(
     if not progress.trained:
         limits = context.pipeline.spec.limits
         if options.ignore_cooldown or earlier is not None:
-            # What has begun is completed; its start was counted then.
+            # An interrupted training is completed: the cool-down was checked when it started.
             limits = limits.model_copy(update={"cooldown": 0.0})
         spent = progress.cost_usd + usd
         progress.limit = reached_limit(limits, context.folder.history, spent, now())
@@ -189,8 +190,7 @@ def _predicted_usd(context: PipelineContext, step: TrainStep) -> float:
     from planning import make_plan
 
     job = TrainRunner().job(context, step)
-    stages = job.stages if isinstance(job, Pipeline) else (job,)
-    instances = [stage.resources.instance for stage in stages]
+    instances = [stage.resources.instance for stage in stages_of(job)]
     return make_plan(job).cost_usd.high if any(instances) else 0.0
 
 

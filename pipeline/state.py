@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -127,11 +126,6 @@ class PipelineFolder:
                     f"`temper pipeline status` shows its steps"
                 ) from None
             yield
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601."""
-    return time.strftime("%FT%TZ", time.gmtime())
 
 
 def _read_result(path: Path) -> StepResult | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MAX_WARNINGS = 10
 """Warnings about groups that are printed; the report has all."""
+PREPARED_ALREADY = "prepared already"
+"""Opening of the line for a data set that exists; a pipeline sees by it that data are unchanged."""
 
 
 def check_preparation(job_file: Path, overrides: str = "") -> None:
@@ -134,7 +136,7 @@ def run_preparation(
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     _say(f"{job.name}: {len(planned.units)} units, {size:,.1f} MiB, folder {planned.folder}")
     if is_finished(planned.folder) and not fresh:
-        _say("prepared already, from the same sources by the same steps")
+        _say(f"{PREPARED_ALREADY}, from the same sources by the same steps")
     node = ALONE if on_ray else this_node()
     if node.index == 0:
         remove_leftovers(planned, _say)

@@ -128,6 +128,11 @@ def check_options(options: ServeOptions) -> dict[str, str]:
         problems.append(
             f"--engine {options.engine}: write {', '.join(ENGINES[:-1])} or {ENGINES[-1]}"
         )
+    if options.tensor_parallel and options.engine in ("transformers", "llama.cpp"):
+        problems.append(
+            f"--tensor-parallel {options.tensor_parallel}: {options.engine} does not share a model "
+            f"between devices. Leave it out, or use --engine vllm"
+        )
     if not 0 <= options.port <= 65535:
         problems.append(f"--port {options.port}: a port is from 0 to 65535")
     if not options.timeout > 0:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 
 from deployment.polling import Polling, polling_by
 from emulator.environment import EmulatedEnvironment
 from launch.errors import LaunchError
+from training.environment_variables import environment_variables
 
 Main = Callable[[list[str]], int]
 """Runs a command line and returns its exit code."""
@@ -59,7 +59,7 @@ class InProcessRunner:
             "TEMPER_REGISTRY": str(environment.work / "model-registry"),
         }
         with (
-            _variables(variables),
+            environment_variables(variables),
             polling_by(polling),
             redirect_stdout(output),
             redirect_stderr(output),
@@ -73,18 +73,3 @@ class InProcessRunner:
                 if arguments[0] != "swap" or not line.startswith(_QUOTE):
                     self._print(f"  {line}")
         return text
-
-
-@contextmanager
-def _variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables while the block runs."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -108,7 +108,7 @@ class PipelineAccount:
                     ServerSideEncryption="aws:kms",
                     SSEKMSKeyId=key,
                 )
-        request = self.upsert_request(pipeline, definition)
+        request = self._upsert_request(pipeline, definition)
         name = request["PipelineName"]
         with explain_aws_errors(f"creating the pipeline {name}"):
             try:
@@ -127,7 +127,7 @@ class PipelineAccount:
                 return str(answer["PipelineArn"])
             return str(self._sagemaker.update_pipeline(**request)["PipelineArn"])
 
-    def upsert_request(self, pipeline: LoadedPipeline, definition: Definition) -> dict[str, Any]:
+    def _upsert_request(self, pipeline: LoadedPipeline, definition: Definition) -> dict[str, Any]:
         """Return the members that CreatePipeline and UpdatePipeline share."""
         return {
             "PipelineName": pipeline_name(pipeline, self.platform),

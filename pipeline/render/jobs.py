@@ -67,6 +67,11 @@ class RenderContext:
         """ARN of the function of Lambda steps."""
         return self.platform["pipelines/step-function"]
 
+    @property
+    def package_group(self) -> str:
+        """Name of the group of model packages."""
+        return self.platform["training/model-package-group"].rpartition("/")[2]
+
     def key(self, *parts: str) -> str:
         """Return a key in the bucket of data, below the folder of the pipeline."""
         return "/".join(("pipelines", self.pipeline.spec.name, *parts))
@@ -316,7 +321,7 @@ def _find_champion(
         "model": context.pipeline.spec.name,
         "address": step.against if step.against.startswith("s3://") else "",
         "nothing": nothing,
-        "group": context.platform["training/model-package-group"].rpartition("/")[2],
+        "group": context.package_group,
     }
     return context.lambda_step(f"{name}-champion", inputs, "folder", "version")
 

@@ -21,7 +21,6 @@ def register_steps(context: RenderContext, name: str, step: RegisterStep) -> Ren
         name: Name of the step.
         step: The step.
     """
-    group = context.platform["training/model-package-group"].rpartition("/")[2]
     source = {
         "S3DataSource": {
             "S3Uri": model_of(step.model),
@@ -30,7 +29,7 @@ def register_steps(context: RenderContext, name: str, step: RegisterStep) -> Ren
         }
     }
     arguments = {
-        "ModelPackageGroupName": group,
+        "ModelPackageGroupName": context.package_group,
         "ModelPackageDescription": f"{context.pipeline.spec.name} of the pipeline, to be promoted",
         "ModelApprovalStatus": "PendingManualApproval",
         "InferenceSpecification": {

@@ -26,18 +26,20 @@ class PrepareRunner:
 
     def run(self, context: PipelineContext, step: PrepareStep) -> StepOutput:
         """Prepare the data set, and return its folder."""
+        from preparation.command import PREPARED_ALREADY
+
         outcome = (context.place / "outcome.json").absolute()
         job = context.pipeline.file(step.job)
         words = override_words(step.set)
         options = ("--set", *words) if words else ()
         context.say(f"  $ temper prepare {job}")
-        said = context.commands.run(
+        output = context.commands.run(
             context.log,
             *("-m", "preparation", str(job), *options),
             f"--outcome={outcome}",
         )
         data_set = Path(json.loads(outcome.read_text())["message"].splitlines()[-1])
-        unchanged = "prepared already" in said
+        unchanged = PREPARED_ALREADY in output
         return StepOutput(
             path_digest(data_set, "*.parquet"),
             {"folder": str(data_set), "unchanged": unchanged},

@@ -21,6 +21,7 @@ from datatrove.executor import LocalPipelineExecutor
 from loguru import logger
 
 from preparation.executors.task_runner import TaskRunner
+from training.environment_variables import environment_variables
 from training.errors import CrashError
 from training.parent_death import signal_on_parent_death
 
@@ -80,7 +81,7 @@ class LocalTasks(TaskRunner):
         if self._pool is None:
             self._pool = _pool(self._workers, self._lock)
         try:
-            with one_thread():  # `submit` starts the workers.
+            with environment_variables(ONE_THREAD):  # `submit` starts the workers.
                 running = [self._pool.submit(run_task, pipeline, settings, rank) for rank in ranks]
             for future in as_completed(running):
                 yield future.result()
@@ -100,21 +101,6 @@ def _pool(workers: int, lock: Path | None) -> ProcessPoolExecutor:
         initializer=_start_worker,
         initargs=(lock, os.getpid()),
     )
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Give the processes that start meanwhile one thread, and leave this process as it was."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _start_worker(lock: Path | None, parent: int) -> None:

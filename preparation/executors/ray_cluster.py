@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from preparation.executors.local import ONE_THREAD
+from training.environment_variables import environment_variables
 from training.errors import RunError
 
 RAY = "ray==2.60.0"
@@ -124,24 +125,17 @@ def _started(cpus: int) -> Iterator[Any]:
     """Start Ray on this machine: loopback only, no dashboard, no telemetry, nothing left behind."""
     # With a token of its own, Ray writes none to the home of the user.
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    changed = _OWN_CLUSTER | token
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
     _remove_folders_of_dead_processes()
     prefix = f"{_FOLDERS}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder,
+        environment_variables(_OWN_CLUSTER | token),
+    ):
+        ray = _start_ray(cpus, folder)
         try:
-            ray = _start_ray(cpus, folder)
-            try:
-                yield ray
-            finally:
-                ray.shutdown()
+            yield ray
         finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+            ray.shutdown()
 
 
 def _remove_folders_of_dead_processes() -> None:

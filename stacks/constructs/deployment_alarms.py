@@ -46,7 +46,7 @@ class DeploymentAlarms(Construct):
         pages: sns.ITopic,
     ) -> None:
         super().__init__(scope, id)
-        self._endpoint, self._pages = endpoint, actions.SnsAction(pages)
+        self._endpoint, self._pages = endpoint, pages
         self._names, self._settings = names, settings
         self._dimensions: Mapping[str, str] = (
             {"InferenceComponentName": endpoint}
@@ -118,18 +118,62 @@ class DeploymentAlarms(Construct):
         *,
         periods: int = 1,
     ) -> str:
-        alarm = cloudwatch.Alarm(
+        return add_deployment_alarm(
             self,
-            name.title(),
-            alarm_name=f"{self._endpoint}-{name}",
-            alarm_description=(
-                f"{what} Likely cause: {cause} Runbook: {RUNBOOKS}/deployment-{name}.md"
-            ),
+            self._endpoint,
+            self._pages,
+            name,
+            what=what,
+            cause=cause,
             metric=metric,
             threshold=threshold,
-            evaluation_periods=periods,
-            comparison_operator=(cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD),
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            periods=periods,
         )
-        alarm.add_alarm_action(self._pages)
-        return f"{self._endpoint}-{name}"
+
+
+def add_deployment_alarm(
+    scope: Construct,
+    endpoint: str,
+    pages: sns.ITopic,
+    name: str,
+    *,
+    what: str,
+    cause: str,
+    metric: cloudwatch.IMetric,
+    threshold: float = 1,
+    periods: int = 1,
+    breaching: int | None = None,
+    below: bool = False,
+) -> str:
+    """Add an alarm of a deployment that pages, and return its name.
+
+    Args:
+        scope: Construct of the alarm.
+        endpoint: Name of the endpoint.
+        pages: Topic that people subscribe to.
+        name: Name of the alarm and of its runbook, without the deployment.
+        what: What has happened.
+        cause: Its likely cause.
+        metric: The metric.
+        threshold: Value from which the metric is a fault.
+        periods: Last periods that count.
+        breaching: Periods among them with a fault; all if None.
+        below: Take values below the threshold, and missing ones, for the fault.
+    """
+    operators, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
+    alarm = cloudwatch.Alarm(
+        scope,
+        name.title(),
+        alarm_name=f"{endpoint}-{name}",
+        alarm_description=f"{what} Likely cause: {cause} Runbook: {RUNBOOKS}/deployment-{name}.md",
+        metric=metric,
+        threshold=threshold,
+        evaluation_periods=periods,
+        datapoints_to_alarm=breaching,
+        comparison_operator=operators.LESS_THAN_THRESHOLD
+        if below
+        else operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+        treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
+    )
+    alarm.add_alarm_action(actions.SnsAction(pages))
+    return f"{endpoint}-{name}"

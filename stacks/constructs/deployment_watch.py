@@ -4,17 +4,15 @@ from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.constructs.alarm_set import RUNBOOKS
+from stacks.constructs.deployment_alarms import add_deployment_alarm
 from stacks.constructs.model_endpoint import VARIANT
-from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import IamContext
-from stacks.settings.serving import DeploymentSettings, Watch
+from stacks.settings.serving import DeploymentSettings
 
 _INPUTS, _OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
 _MAX_RUNTIME_S = 3600
@@ -56,11 +54,11 @@ class DeploymentWatch(Construct):
         super().__init__(scope, id)
         assert settings.watch
         self._context, self._settings, self._watch = context, settings, settings.watch
-        self._names: ResourceNames = context.names
-        self._endpoint, self._pages = endpoint, actions.SnsAction(pages)
+        self._names = context.names
+        self._endpoint, self._pages = endpoint, pages
         self._role, self._network, self._tags = role, network, tags
         self._schedule(caller)
-        self._add_alarms(self._watch)
+        self._add_alarms()
 
     def _schedule(self, caller: iam.IRole) -> None:
         hours = self._watch.every_hours
@@ -133,24 +131,30 @@ class DeploymentWatch(Construct):
             "Tags": [{"Key": key, "Value": value} for key, value in self._tags.items()],
         }
 
-    def _add_alarms(self, watch: Watch) -> None:
-        self._alarm(
+    def _add_alarms(self) -> None:
+        watch = self._watch
+        add_deployment_alarm(
+            self,
+            self._endpoint,
+            self._pages,
             "drift",
-            f"{watch.flagged} of the last {watch.of} windows of {self._endpoint} are unlike its "
-            "training set.",
-            "people ask something else, in another language or at another length, or the answers "
-            "have become worse.",
-            self._metric("Drifted", "Maximum", watch.every_hours),
-            flagged=watch.flagged,
-            of=watch.of,
+            what=f"{watch.flagged} of the last {watch.of} windows of {self._endpoint} are unlike "
+            "its training set.",
+            cause="people ask something else, in another language or at another length, or the "
+            "answers have become worse.",
+            metric=self._metric("Drifted", "Maximum", watch.every_hours),
+            periods=watch.of,
+            breaching=watch.flagged,
         )
-        self._alarm(
+        add_deployment_alarm(
+            self,
+            self._endpoint,
+            self._pages,
             "unwatched",
-            f"Nothing has compared the calls of {self._endpoint} in two windows.",
-            "there were no calls, or the processing job fails.",
-            self._metric("Calls", "SampleCount", watch.every_hours),
-            flagged=2,
-            of=2,
+            what=f"Nothing has compared the calls of {self._endpoint} in two windows.",
+            cause="there were no calls, or the processing job fails.",
+            metric=self._metric("Calls", "SampleCount", watch.every_hours),
+            periods=2,
             below=True,
         )
 
@@ -162,36 +166,6 @@ class DeploymentWatch(Construct):
             statistic=statistic,
             period=cdk.Duration.hours(hours),
         )
-
-    def _alarm(
-        self,
-        name: str,
-        what: str,
-        cause: str,
-        metric: cloudwatch.Metric,
-        *,
-        flagged: int,
-        of: int,
-        below: bool = False,
-    ) -> None:
-        operators, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
-        alarm = cloudwatch.Alarm(
-            self,
-            name.title(),
-            alarm_name=f"{self._endpoint}-{name}",
-            alarm_description=(
-                f"{what} Likely cause: {cause} Runbook: {RUNBOOKS}/deployment-{name}.md"
-            ),
-            metric=metric,
-            threshold=1,
-            evaluation_periods=of,
-            datapoints_to_alarm=flagged,
-            comparison_operator=operators.LESS_THAN_THRESHOLD
-            if below
-            else operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
-        )
-        alarm.add_alarm_action(self._pages)
 
 
 def _input(name: str, address: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 PACK = re.compile(r"^(AwsSolutions|NIST\.800\.53\.R5|HIPAA\.Security|PCI\.DSS\.321)-")
 STACK = re.compile(
-    r"^.*?-(security|network|storage|images|training|hyperpod|bedrock|monitoring"
+    r"^.*?-(security|network|storage|images|training|hyperpod|bedrock|pipelines|monitoring"
     r"|serving(?:-[a-z0-9-]+)?)/"
 )
 

@@ -120,7 +120,12 @@ class Watch(SettingsSection):
 
     image: ImageDigest
     instance: InstanceType = "ml.m5.large"
-    every_hours: int = Field(24, ge=1, le=168)
+    every_hours: int = Field(
+        24,
+        ge=1,
+        le=84,
+        description="hours of a window; an alarm looks at two of them in seven days",
+    )
     flagged: int = Field(2, ge=1, le=10, description="windows that raise the alarm")
     of: int = Field(3, ge=1, le=10, description="last windows that are looked at")
 

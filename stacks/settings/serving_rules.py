@@ -103,6 +103,8 @@ def _component(_: Environment, deployment: DeploymentSettings, key: str) -> Iter
         yield f"{key}.shadow: endpoints with components have none; remove it, or set to: variant"
     if deployment.capture:
         yield f"{key}.capture: endpoints with components capture nothing; remove it"
+    if deployment.watch:
+        yield f"{key}.watch: endpoints with components capture no calls to compare; remove it"
     if "how" in deployment.shifting.model_fields_set:
         yield (
             f"{key}.shifting.how: a component is replaced batch by batch, of `percent` of its "
@@ -158,7 +160,7 @@ def _watch(environment: Environment, deployment: DeploymentSettings, key: str) -
     watch = deployment.watch
     if watch is None:
         return
-    if not deployment.capture:
+    if deployment.to == "variant" and not deployment.capture:
         yield f"{key}.watch: it compares captured calls; write capture: {{percent: …}}"
     if "serve" not in environment.images.kinds:
         yield f"{key}.watch.image: images.kinds has no 'serve', whose image the job runs; add it"

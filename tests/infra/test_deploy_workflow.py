@@ -1,40 +1,22 @@
 """The workflow that deploys the platform: what it may do, and what its steps run."""
 
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from emulator.moto_account import ACCOUNT, cdk, cdk_environment, moto_server
-from tests.infra.conftest import ROOT
-
-WORKFLOW = ROOT / ".github" / "workflows" / "deploy.yml"
+from tests.infra.workflow_files import read_workflow, shell
 
 
 @pytest.fixture(scope="module")
 def workflow() -> dict[Any, Any]:
-    content: dict[Any, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
-    return content
+    return read_workflow("deploy")
 
 
 def _commands(job: dict[str, Any]) -> list[str]:
     return [step["run"] for step in job["steps"] if "run" in step]
-
-
-def _shell(command: str, **variables: str) -> str:
-    done = subprocess.run(
-        ["bash", "-euc", command],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 def test_only_pull_requests_and_the_branch_start_it(workflow: dict[Any, Any]) -> None:
@@ -58,8 +40,9 @@ def test_the_subjects_of_the_tokens_are_those_that_the_roles_trust(
     assert deploy["environment"] == "${{ matrix.env }}" and "'push'" in deploy["if"]
 
 
-def test_actions_are_pinned_and_scripts_take_no_expressions(workflow: dict[Any, Any]) -> None:
-    for job in workflow["jobs"].values():
+@pytest.mark.parametrize("name", ["check", "deploy", "retrain"])
+def test_actions_are_pinned_and_scripts_take_no_expressions(name: str) -> None:
+    for job in read_workflow(name)["jobs"].values():
         for step in job["steps"]:
             if "uses" in step:
                 assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step["uses"])
@@ -79,10 +62,10 @@ def test_the_steps_name_the_region_and_run_the_command(
 ) -> None:
     region, command = _commands(workflow["jobs"][job])
     output = tmp_path / "output"
-    _shell(region, TEMPER_ENV="prod", GITHUB_OUTPUT=str(output))
+    shell(region, TEMPER_ENV="prod", GITHUB_OUTPUT=str(output))
     assert output.read_text() == "region=us-east-1\n"
     # `make --dry-run` prints what it would run, with what it would install before.
-    lines = _shell(f"{command} --dry-run", TEMPER_ENV="prod").splitlines()
+    lines = shell(f"{command} --dry-run", TEMPER_ENV="prod").splitlines()
     assert lines[-1].endswith(options)
 
 
@@ -90,10 +73,10 @@ def test_the_steps_name_the_region_and_run_the_command(
 def test_a_pull_request_shows_the_difference(workflow: dict[Any, Any], tmp_path: Path) -> None:
     """The command of the step runs in an emulated account, in which nothing is deployed yet."""
     command = _commands(workflow["jobs"]["diff"])[-1]
-    line = _shell(f"{command} --dry-run", TEMPER_ENV="dev").splitlines()[-1]
+    line = shell(f"{command} --dry-run", TEMPER_ENV="dev").splitlines()[-1]
     with moto_server(tmp_path / "moto.log") as port:
         variables = cdk_environment(port, "us-east-1", tmp_path)
         target = f"aws://{ACCOUNT}/us-east-1"
         cdk("bootstrap", ["bootstrap", target], variables, tmp_path, cwd=tmp_path)
-        shown = _shell(f"({line}) 2>&1", **variables)
+        shown = shell(f"({line}) 2>&1", **variables)
     assert "Stack temper-dev-security" in shown and "[+] AWS::KMS::Key" in shown

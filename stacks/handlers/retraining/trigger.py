@@ -147,15 +147,16 @@ def _manifest(s3: Any, settings: TriggerSettings, event: dict[str, Any]) -> dict
 def _executions(
     sagemaker: Any, settings: TriggerSettings, now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """Yield the executions of this month, and the newest one before, newest first."""
+    """Yield executions, newest first: those of this month, and back to the last that succeeded."""
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(
         PipelineName=settings.pipeline, SortBy="CreationTime", SortOrder="Descending"
     )
+    succeeded = False
     for page in pages:
         for execution in page["PipelineExecutionSummaries"]:
             yield execution
-            began = execution["StartTime"].astimezone(UTC)
-            if _month(began) != _month(now):
+            succeeded = succeeded or execution["PipelineExecutionStatus"] == _DONE
+            if succeeded and _month(execution["StartTime"].astimezone(UTC)) != _month(now):
                 return
 
 

@@ -1,7 +1,7 @@
 """Entry point: remove what has reached its end or is idle, and count what stays.
 
-What is being created or changed, and throughput with a commitment, is left for a later run. A
-failed removal does not prevent the others.
+Resources that are being created or changed, and throughput with a commitment, are left for a later
+run. A failed removal does not prevent the others.
 """
 
 import json

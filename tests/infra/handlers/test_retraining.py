@@ -111,6 +111,8 @@ def test_new_data_start_an_execution_once(account: Account) -> None:
         ([("Succeeded", timedelta(days=2), "d2")], "unchanged"),
         ([("Failed", timedelta(minutes=1), "d2"), ("Succeeded", timedelta(days=2), "d2")],
          "unchanged"),
+        ([("Failed", timedelta(days=40), "d1"), ("Succeeded", timedelta(days=41), "d2")],
+         "unchanged"),
         ([("Succeeded", timedelta(hours=1), "d1")], "cooling down"),
         ([("Succeeded", timedelta(days=day), "d1") for day in (2, 3, 4)], "over budget"),
         ([("Failed", timedelta(minutes=1), "d2")], "started"),

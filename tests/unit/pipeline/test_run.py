@@ -35,7 +35,7 @@ SPEC: dict[str, Any] = {
 
 @dataclass
 class World:
-    """What the steps read, and which were run."""
+    """Content that the steps read, and the steps that were run."""
 
     data: str = "rows"
     is_open: bool = True

@@ -97,6 +97,8 @@ def test_models_that_vllm_cannot_serve(tmp_path: Path) -> None:
     assert any("x.gguf is a GGUF file; use --engine llama.cpp" in one for one in problems)
     with pytest.raises(ServeError, match="--max-lora-rank 0: at least 1"):
         check_options(ServeOptions(folder, max_lora_rank=0))
+    with pytest.raises(ServeError, match="--tensor-parallel 2: transformers does not share"):
+        check_options(ServeOptions(folder, engine="transformers", tensor_parallel=2))
 
 
 def test_runs_are_served_with_adapters_of_their_weights(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from training.data.readers.records import BadRecord
 from training.data.schema.rows import CompletionRow, Row, TextRow
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.data.tokenization.token_rows import Outcome
+from training.environment_variables import environment_variables
 
 _PARALLELISM = "TOKENIZERS_PARALLELISM"
 _BATCH = 256
@@ -56,15 +57,8 @@ def _tokenizer_threads() -> Iterator[None]:
     `tokenizers` reads the variable at each call. If it stayed set, `tokenizers` would warn and
     could deadlock in processes that are forked later.
     """
-    before = os.environ.get(_PARALLELISM)
-    os.environ[_PARALLELISM] = "true"
-    try:
+    with environment_variables({_PARALLELISM: "true"}):
         yield
-    finally:
-        if before is None:
-            del os.environ[_PARALLELISM]
-        else:
-            os.environ[_PARALLELISM] = before
 
 
 def _batches(rows: Iterator[Row | BadRecord]) -> Iterator[list[Row | BadRecord]]:
