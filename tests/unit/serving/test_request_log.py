@@ -47,8 +47,9 @@ def test_logs_each_prompt_with_its_answers_and_times(folder: Path) -> None:
     for call in log.calls:
         assert call.model == "tiny" and call.answer is not None and not call.failed
         assert call.latency_s and call.first_token_s and call.first_token_s <= call.latency_s
-        assert call.answer_tokens is not None
-        assert call.finish_reason == "length" or call.answer_tokens < 3
+        # The token that ends an answer counts, too, so that the third may be one.
+        assert call.answer_tokens is not None and 1 <= call.answer_tokens <= 3
+        assert call.finish_reason in ("length", "stop")
     assert {call.prompt for call in log.calls if isinstance(call.prompt, str)} >= {"What is len?"}
 
 
