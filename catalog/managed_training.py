@@ -32,7 +32,6 @@ class Parameter:
         max: Largest value; None without a limit.
         default: Value that the provider would use; None if it is unknown.
         share: Parameter that takes a share of all steps instead of a number of steps.
-        sequence_length: Whether the value is also the sequence length that chooses the recipe.
         field: Field of the request that takes the value, if it is no hyperparameter.
     """
 
@@ -42,7 +41,6 @@ class Parameter:
     max: float | None = None
     default: float | None = None
     share: str = ""
-    sequence_length: bool = False
     field: str = ""
 
 

@@ -39,7 +39,7 @@ def search_jobs(request: Mapping[str, Any], jobs: list[dict[str, Any]]) -> dict[
     )
     start = int(request.get("NextToken", 0))
     end = start + min(int(request.get("MaxResults", 10)), _MAX_PAGE)
-    # A result says less of a job than its description does.
+    # A search result has fewer members than the description of a job.
     known = service_model("sagemaker").shape_for("TrainingJob").members
     found = [
         {key: value for key, value in job.items() if key in known} for job in matching[start:end]

@@ -74,10 +74,10 @@ def submit_preparation(request: PreparationRequest, target: SlurmTarget) -> tupl
     if submission is not None and target.status(submission).state != "planned":
         return submission, False
     submission = submission or _create(request)
-    folder = target.run_folder(submission)
+    folder = target.jobs.run_folder(submission)
     write_file(target.shell, folder / "sent.yaml", request.document)
     script = _batch_script(submission.latest.name, folder, request.nodes, target)
-    return target.submit_script(submission, script), True
+    return target.jobs.submit(submission, script), True
 
 
 def _find_unfinished(request: PreparationRequest, target: SlurmTarget) -> Submission | None:

@@ -27,8 +27,8 @@ _LOAD_SECONDS = 300.0
 class TransformersAdapters:
     """Adapters of one model.
 
-    An adapter has another name in the engine than in requests: one that is loaded again under the
-    same name is another one, while answers of the first are still in progress.
+    The engine has its own name for each adapter: the name in requests can be given to another
+    adapter while answers of the first are still in progress.
 
     Args:
         base: Folder or Hub id of the model.
@@ -82,7 +82,7 @@ class TransformersAdapters:
         return self._formats
 
     def attach(self, engine: Engine) -> None:
-        """Add later adapters by an engine, which answers with the model."""
+        """Set the engine that adds and removes adapters from now on."""
         self._engine = engine
 
     @property

@@ -29,7 +29,7 @@ class CustomModelTarget(ABC):
 
     Attributes:
         kind: The kind, as `--to` has it.
-        form: None: the model package says what a custom model is made of.
+        form: None: a custom model is created from a model package, whatever its form.
         noun: Word for the resource.
         ignored: Keys of a specification without an effect, besides those of all of Bedrock.
         listing: Operation that lists the resources, and the member that holds the list.

@@ -26,7 +26,7 @@ def kept_values(
     Args:
         account: Account of the deployment.
         model: Name of its model.
-        resource: What is scaled of it.
+        resource: Its variant or component, which may be scaled.
         config: Description of its endpoint's configuration, if calls are captured there.
     """
     calls = SageMakerCalls(account.client("sagemaker"))

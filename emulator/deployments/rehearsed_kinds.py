@@ -31,7 +31,7 @@ class RehearsedKind:
         plant: Injects the fault of the next swap, and returns what will happen.
         model: Name of the model.
         stays: Whether it runs until it is removed.
-        alias: Its name in the rehearsal, if another one than the kind's.
+        alias: Its name in the rehearsal, if that is not the kind.
     """
 
     kind: str

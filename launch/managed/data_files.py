@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,14 +37,6 @@ class ManagedData:
     train: tuple[str, ...]
     validation: tuple[str, ...] = ()
     skipped: int = 0
-
-    @property
-    def digest(self) -> str:
-        """Digest of the records, by which the same data are never uploaded twice."""
-        digest = hashlib.sha256()
-        for line in (*self.train, "", *self.validation):
-            digest.update(line.encode() + b"\n")
-        return digest.hexdigest()
 
     def write(self, folder: Path) -> list[Path]:
         """Write the records into a folder, and return the files."""

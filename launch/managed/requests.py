@@ -14,9 +14,23 @@ from launch.aws.create_training_job import job_tags, max_runtime_s
 from launch.aws.platform_parameters import PlatformParameters
 from launch.submission import Submission
 from planning.managed.run import ManagedRun
+from training.config.judges import BedrockJudge
 
 ROLE = "roles/bedrock-customization"
 PACKAGE_GROUP = "training/model-package-group"
+_CHANNELS = frozenset(
+    (
+        "data_path",
+        "output_path",
+        "data_s3_path",
+        "output_s3_path",
+        "training_data_name",
+        "validation_data_name",
+        "validation_data_path",
+        "reward_lambda_arn",
+    )
+)
+"""Parameters of recipes that the fields of a request set."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +112,14 @@ def bedrock_request(
             }
         }
     else:
-        request["hyperParameters"] = {k: number_text(v) for k, v in run.parameters.items()}
+        request["hyperParameters"] = {name: str(value) for name, value in run.parameters.items()}
     if run.teacher is not None:
         teacher = run.teacher.teacher
+        assert isinstance(teacher, BedrockJudge), "another one is a problem"
         request["customizationConfig"] = {
             "distillationConfig": {
                 "teacherModelConfig": {
-                    "teacherModelIdentifier": teacher.model,  # type: ignore[union-attr]  # checked
+                    "teacherModelIdentifier": teacher.model,
                     "maxResponseLengthForInference": teacher.max_new_tokens,
                 }
             }
@@ -174,21 +189,6 @@ def serverless_request(
     return request
 
 
-_CHANNELS = frozenset(
-    (
-        "data_path",
-        "output_path",
-        "data_s3_path",
-        "output_s3_path",
-        "training_data_name",
-        "validation_data_name",
-        "validation_data_path",
-        "reward_lambda_arn",
-    )
-)
-"""Parameters of recipes that the fields of a request set."""
-
-
 def hyperparameters(
     run: ManagedRun, specification: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
@@ -198,12 +198,7 @@ def hyperparameters(
         for name, about in specification.items()
         if name not in _CHANNELS and about.get("default") is not None
     }
-    return {name: number_text(value) for name, value in {**values, **run.parameters}.items()}
-
-
-def number_text(value: Any) -> str:
-    """Return a value as text; a number as Python writes it, so that it is read back unchanged."""
-    return str(value)
+    return {name: str(value) for name, value in {**values, **run.parameters}.items()}
 
 
 def _channel(name: str, uri: str, kind: str) -> dict[str, Any]:

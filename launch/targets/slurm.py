@@ -11,35 +11,32 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from catalog.local_devices import NEURON_GRAPHS
 from launch.code_bundle import code_digest, code_files
 from launch.downloads import OWN_FILES
 from launch.environment import LaunchEnvironment
-from launch.errors import InvalidOptionError, LaunchError
+from launch.errors import InvalidOptionError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cluster_problems, stages_of, unused_keys
+from launch.slurm.batch_jobs import BatchJobs
 from launch.slurm.fetch import fetch_files
 from launch.slurm.list_runs import list_cluster_runs
 from launch.slurm.preflight import check_cluster
-from launch.slurm.queue import ASK_QUEUE
-from launch.slurm.report import parse_report, read_report
-from launch.slurm.script import LOG, STOP, SlurmSettings, batch_script
+from launch.slurm.report import read_report
+from launch.slurm.script import STOP, SlurmSettings, batch_script
 from launch.slurm.shell import (
     LocalShell,
     Shell,
     SshShell,
     copy_files,
     run_script,
-    stream_script,
     write_file,
 )
 from launch.slurm.software import describe_software, image_file
 from launch.status import Status
-from launch.submission import FILE as RECORD
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
 from training.config import Job, Pipeline
@@ -84,6 +81,7 @@ class SlurmTarget:
         self.shell = shell
         self.cluster = cluster
         self.name: TargetName = name
+        self.jobs = BatchJobs(shell, cluster.root)
 
     def quote(self, prepared: PreparedJob) -> Quote:
         """Check the job against the cluster, and return what would be done.
@@ -131,12 +129,8 @@ class SlurmTarget:
         return f"{self.cluster.data_mount}/{artifact.source.removeprefix(bucket)}".rstrip("/")
 
     def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
-        """Copy code and data, and queue the job unless a job of this name was queued already.
-
-        The number that sbatch prints is kept in a file on the cluster. If the connection breaks
-        after sbatch, the next call finds the file, or else asks squeue for the job's name.
-        """
-        folder = self.run_folder(submission)
+        """Copy code and data, and queue the job unless a job of this name was queued already."""
+        folder = self.jobs.run_folder(submission)
         for artifact in prepared.inputs:
             if artifact.path is not None:
                 files = [(file, artifact.relative_path(file)) for file in artifact.files]
@@ -157,46 +151,7 @@ class SlurmTarget:
             container=self._container(resources),
             creator=submission.creator,
         )
-        return self.submit_script(submission, script)
-
-    def submit_script(self, submission: Submission, script: str) -> Submission:
-        """Queue a batch script as the latest attempt of a run, unless that was done already.
-
-        Args:
-            submission: The run.
-            script: The batch script.
-        """
-        path = self.run_folder(submission) / f"{submission.latest.name}.sbatch"
-        write_file(self.shell, path, script)
-        return self._queue(submission)
-
-    def _queue(self, submission: Submission) -> Submission:
-        """Queue the batch script of the latest attempt, unless that was done already."""
-        folder, name = self.run_folder(submission), submission.latest.name
-        # Read by people who list or adopt the runs of others.
-        write_file(self.shell, folder / RECORD, submission.text())
-        handle = run_script(
-            self.shell,
-            f"""
-            {ASK_QUEUE}
-            set -e
-            cd {shlex.quote(str(folder))}
-            mkdir -p logs
-            rm -f {STOP}
-            if ! [ -s {name}.id ]; then
-                id=$(ask_queue -n {name} -o %i)
-                id=$(head -n 1 <<< "$id")
-                [ -n "$id" ] || id=$(sbatch --parsable {name}.sbatch)
-                echo "$id" > {name}.id.writing
-                mv {name}.id.writing {name}.id
-            fi
-            cat {name}.id
-            """,
-        ).strip()
-        # `sbatch --parsable` prints "<job id>;<cluster>" on clusters that are federated.
-        accepted = submission.with_handle(handle.partition(";")[0])
-        accepted.write()
-        return accepted
+        return self.jobs.submit(submission, script)
 
     def status(self, submission: Submission) -> Status:
         """Return the status from the queue and the run folder on the cluster.
@@ -204,94 +159,14 @@ class SlurmTarget:
         Raises:
             LaunchError: The queue could not be asked, or the shared folder is missing.
         """
-        report = self._inspect(submission)
+        report = self.jobs.report(submission)
         if not report.get("id") and submission.cancelled:
             return Status("stopped", "before it was submitted")
-        return read_report(report, self.run_folder(submission) / "logs" / LOG)
-
-    def _inspect(self, submission: Submission) -> dict[str, Any]:
-        """Return queue entry, status, last metrics and last error of a run, by one command.
-
-        Raises:
-            LaunchError: The queue could not be asked, or the shared folder is missing.
-        """
-        folder = shlex.quote(str(self.run_folder(submission)))
-        output = run_script(
-            self.shell,
-            f"""
-            {ASK_QUEUE}
-            {self._find_id(submission)}
-            echo "id $id"
-            if [ -n "$id" ]; then
-                queue=$(ask_queue -j "$id" -o '%T|%r|%N') || exit 1
-                echo "queue $(head -n 1 <<< "$queue")"
-            fi
-            cd {folder} 2>/dev/null || {{ echo "absent 1"; exit 0; }}
-            [ -e {STOP} ] && echo "stop 1"
-            if [ -e status.json ]; then
-                status=$(cat status.json) || exit 1
-                echo "status $status"
-            fi
-            metrics=$(ls -t metrics.jsonl stages/*/metrics.jsonl 2>/dev/null | head -1)
-            echo "error $(grep -s '^error: ' logs/{LOG} | tail -n 1 | cut -c 8-)"
-            [ -n "$metrics" ] && echo "metrics $(grep '"loss"' "$metrics" | tail -n 1)"
-            exit 0
-            """,
-        )
-        report = parse_report(output.splitlines())
-        if "absent" in report and "id" in report and "queue" not in report:
-            raise LaunchError(
-                f"{self.run_folder(submission)} is not on {self.shell.label}, and job "
-                f"{report['id']} is no longer in its queue, so the end of the run is unknown. Name "
-                "the folder in which it ran with SLURM_ROOT=…, or delete "
-                f"{submission.folder} if it was deleted"
-            )
-        return report
-
-    def _find_id(self, submission: Submission) -> str:
-        """Return the lines of a script that set `id` to the job's number, empty if it has none.
-
-        The script fails if that is unknown: without the shared folder, or without an answer.
-        """
-        root, name = shlex.quote(str(self.cluster.root)), submission.latest.name
-        id_file = shlex.quote(str(self.run_folder(submission) / f"{name}.id"))
-        absent = shlex.quote(
-            f"{self.cluster.root} does not exist: is the shared file system mounted? Another "
-            "folder is named by SLURM_ROOT=…"
-        )
-        return f"""
-            [ -d {root} ] || {{ echo {absent} >&2; exit 1; }}
-            id=$(cat {id_file} 2>/dev/null)
-            [ -n "$id" ] || id={shlex.quote(submission.latest.handle)}
-            [ -n "$id" ] || id=$(ask_queue -n {name} -o %i) || exit 1
-            id=$(head -n 1 <<< "$id")
-            """
+        return read_report(report, self.jobs.log(submission))
 
     def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the output of the job; requeued starts append to the same file."""
-        folder = self.run_folder(submission)
-        log = shlex.quote(str(folder / "logs" / LOG))
-        if not follow:
-            yield from run_script(self.shell, f"cat {log} 2>/dev/null || true").splitlines()
-            return
-        id_file = shlex.quote(str(folder / f"{submission.latest.name}.id"))
-        yield from stream_script(
-            self.shell,
-            f"""
-            {ASK_QUEUE}
-            touch {log}
-            tail -n +1 -F {log} 2>/dev/null & tail=$!
-            while id=$(cat {id_file}); do
-                # A query that fails does not end the log: the job may still run.
-                if state=$(ask_queue -j "$id" -o %T 2>/dev/null); then
-                    [ -n "$state" ] || break
-                fi
-                sleep 1
-            done
-            sleep 1
-            kill $tail
-            """,
-        )
+        yield from self.jobs.output(submission, follow=follow)
 
     def stop(self, submission: Submission) -> str:
         """Signal the job to save a checkpoint and end, and prevent it from being requeued.
@@ -299,26 +174,7 @@ class SlurmTarget:
         Raises:
             LaunchError: The queue could not be asked; the job is not requeued, but may run on.
         """
-        name, folder = submission.latest.name, shlex.quote(str(self.run_folder(submission)))
-        outcome = run_script(
-            self.shell,
-            f"""
-            {ASK_QUEUE}
-            {self._find_id(submission)}
-            [ -n "$id" ] || {{ echo none; exit; }}
-            cd {folder} 2>/dev/null && touch {STOP}
-            state=$(ask_queue -j "$id" -o %T) || exit 1
-            case "$state" in
-                "") echo over ;;
-                RUNNING|COMPLETING) scancel --signal=TERM "$id"; echo signalled ;;
-                *) scancel "$id"; echo dequeued ;;
-            esac
-            """,
-        ).strip()
-        return {
-            "signalled": f"{name} was told to stop; it saves a checkpoint first",
-            "dequeued": f"{name} was waiting, and was removed from the queue",
-        }.get(outcome, f"{name} is not running")
+        return self.jobs.stop(submission)
 
     def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
         """Download the run folder from the cluster.
@@ -329,18 +185,18 @@ class SlurmTarget:
             checkpoints: Download the checkpoints too.
         """
         skip = [*_NOT_FETCHED, *([] if checkpoints else ["checkpoints"])]
-        remote = self.run_folder(submission)
+        remote = self.jobs.run_folder(submission)
         return fetch_files(self.shell, remote, submission.folder, skip=skip, archive=archive)
 
     def fetch_reports(self, submission: Submission) -> list[Path]:
         """Download a run's files without its model and checkpoints."""
         skip = [*_NOT_FETCHED, "checkpoints", "model", "export"]
-        remote = self.run_folder(submission)
+        remote = self.jobs.run_folder(submission)
         return fetch_files(self.shell, remote, submission.folder, skip=skip, archive=False)
 
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the run folder on the cluster with its size in bytes."""
-        folder = str(self.run_folder(submission))
+        folder = str(self.jobs.run_folder(submission))
         size = run_script(
             self.shell, f"du -sb {shlex.quote(folder)} 2>/dev/null | cut -f1 || true"
         ).strip()
@@ -348,7 +204,7 @@ class SlurmTarget:
 
     def delete(self, submission: Submission) -> list[str]:
         """Delete the run folder on the cluster; code and data stay, since other runs share them."""
-        run_script(self.shell, f"rm -rf {shlex.quote(str(self.run_folder(submission)))}")
+        run_script(self.shell, f"rm -rf {shlex.quote(str(self.jobs.run_folder(submission)))}")
         return []
 
     def list_runs(self, days: int | None) -> RunListing:
@@ -370,26 +226,13 @@ class SlurmTarget:
 
     def restart(self, submission: Submission) -> Submission:
         """Queue the batch script of the previous attempt under the name of the latest one."""
-        folder = self.run_folder(submission)
-        previous, name = submission.attempts[-2].name, submission.latest.name
-        script = run_script(self.shell, f"cat {shlex.quote(str(folder / f'{previous}.sbatch'))}")
-        renamed = re.sub(
-            rf"(?m)^(#SBATCH --(?:job-name=|comment=temper:)){re.escape(previous)}$",
-            rf"\g<1>{name}",
-            script,
-        )
-        write_file(self.shell, folder / f"{name}.sbatch", renamed)
-        return self._queue(submission)
+        return self.jobs.submit_again(submission)
 
     def _container(self, resources: Resources) -> PurePosixPath | None:
         """Return the imported image that a job runs in; None if it runs on the node itself."""
         if self.cluster.software != "container":
             return None
         return image_file(self.cluster, resources.image or self.cluster.image)
-
-    def run_folder(self, submission: Submission) -> PurePosixPath:
-        """Return the run folder on the cluster."""
-        return self.cluster.root / "runs" / submission.run
 
     def _upload_folder(self, artifact: InputArtifact) -> PurePosixPath:
         return self.cluster.root / "uploads" / artifact.digest[:24]

@@ -72,7 +72,6 @@ def read_managed_run(
     source: str = "",
     region: str | None = None,
     specification: Specification | None = None,
-    model: ManagedModel | None = None,
 ) -> ManagedRun:
     """Return a job as a provider would run it.
 
@@ -83,7 +82,6 @@ def read_managed_run(
         region: Region of the account; None to accept any.
         specification: Parameters of the model's recipe, if it was read; without it, the ranges of a
             provider that has recipes are not checked.
-        model: Model to use in place of that of the catalog.
 
     Raises:
         JobError: The provider cannot run it as it is written; lists every problem.
@@ -94,7 +92,7 @@ def read_managed_run(
         raise JobError(source or job.name, [found])
     train, teacher, prefix = found
     kind = "distill_text" if teacher else train.method.kind
-    model = model or facts.find(train.model.source)
+    model = facts.find(train.model.source)
     problems = list(_cannot(facts, train, kind, model, region))
     method = (model.methods if model else facts.methods).get(kind)
     if method is None:
@@ -158,7 +156,7 @@ def _cannot(
         able = ", ".join(sorted(model.methods))
         yield Problem(
             "method.kind",
-            f"{facts.title} does not train {model.name} so; it does by {able}",
+            f"{facts.title} does not train {model.name} by it; it has {able}",
             kind,
             _other_provider(facts.name, job, kind),
         )
@@ -238,7 +236,7 @@ def _ignored(facts: Provider, job: Job, kind: str, keys: Iterable[str]) -> Itera
     if job.data.validation.group_column is not None:
         yield Problem(
             "data.validation.by",
-            "a split by group is made by a run of ours",
+            "a split by group is made by a run on machines of your own",
             "group",
             "Name a file with the held-out rows in data.validation.source",
         )

@@ -1,4 +1,4 @@
-"""Adapters that are loaded and unloaded while the server runs, as SageMaker asks its containers.
+"""Loading and unloading of adapters at run time, by SageMaker's requests to containers.
 
 https://github.com/aws/model-hosting-container-standards: vLLM has the same routes.
 """

@@ -39,7 +39,7 @@ Mask = Callable[[Any, Mapping[str, Any]], dict[str, Any]]
 
 @dataclass
 class _Answer:
-    """Answer as it comes."""
+    """Answer, as far as it has been received."""
 
     text: list[str] = field(default_factory=list)
     tokens: int = 0
@@ -210,7 +210,7 @@ def _exchanges(
     Args:
         body: The request.
         prepared: The request as requests to the engine.
-        record: What all of them have.
+        record: Members that the records of all of them have.
         answers: The answers, in the order of the prompts.
     """
     fields = body.model_dump(mode="json", exclude_unset=True)

@@ -44,7 +44,7 @@ def why_not_vllm(
         return [problem.removeprefix("--engine vllm: ") for problem in problems]
     found = model_architectures(Path(options.model))
     if not found:
-        # A model of the Hub is downloaded to be read: the engine of Transformers says what fails.
+        # A model of the Hub must be downloaded first, and the engine of Transformers does that.
         return [f"the architecture of {options.model} is not known before it is downloaded"]
     if not set(found) & architectures:
         return [f"vLLM has no implementation of its own of {', '.join(found)}"]

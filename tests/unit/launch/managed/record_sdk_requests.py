@@ -2,9 +2,9 @@
 
 The SDK needs protobuf below 7, and this project has 7: the SDK has an environment of its own.
 
-    python -m venv /tmp/sdk && /tmp/sdk/bin/pip install sagemaker-train==1.27.0
-    .venv/bin/python -m tests.unit.launch.managed.record_sdk_requests parameters > /tmp/p.json
-    /tmp/sdk/bin/python tests/unit/launch/managed/record_sdk_requests.py /tmp/p.json
+    python -m venv FOLDER && FOLDER/bin/pip install sagemaker-train==1.27.0
+    .venv/bin/python -m tests.unit.launch.managed.record_sdk_requests parameters > PARAMETERS.json
+    FOLDER/bin/python tests/unit/launch/managed/record_sdk_requests.py PARAMETERS.json
 
 Every call of boto3 is answered here, so that nothing is sent.
 """
@@ -18,6 +18,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 FOLDER = Path(__file__).with_name("sdk_requests")
@@ -94,7 +95,7 @@ def record(parameters: dict[str, Any]) -> None:
     import botocore.client
 
     sent: list[dict[str, Any]] = []
-    botocore.client.BaseClient._make_api_call = answers(parameters, sent)  # type: ignore[method-assign]
+    patch.object(botocore.client.BaseClient, "_make_api_call", answers(parameters, sent)).start()
     from sagemaker.core.shapes import VpcConfig
     from sagemaker.train import DPOTrainer, SFTTrainer
     from sagemaker.train.configs import StoppingCondition

@@ -18,17 +18,18 @@ TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["converse"])
-def test_records_are_really_learned(tmp_path: Path, kind: str) -> None:
+def test_records_are_really_learned(tmp_path: Path) -> None:
     base = tmp_path / "base"
     make_tiny_model(base, "llama")
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(base)
-    convert, _ = converter(kind)
+    convert, _ = converter("converse")
     rows = [CompletionRow(str(n), f"Which number is {n}?", f"It is {n}.") for n in range(16)]
     records = "".join(json.dumps(convert(row)) + "\n" for row in rows)
-    work = CustomizationWork(base, records, kind, tmp_path / "home", epochs=1, learning_rate=1e-2)
+    work = CustomizationWork(
+        base, records, "converse", tmp_path / "home", epochs=1, learning_rate=1e-2
+    )
     model = train_here(work)
     before = load_file(str(base / "model.safetensors"))
     after = load_file(str(model / "model.safetensors"))

@@ -12,6 +12,7 @@ import pytest
 
 from launch.errors import LaunchError, NotConfirmed
 from launch.submission import Submission
+from launch.targets.sagemaker import SageMakerTarget
 from tests.factories import write_jsonl
 from tests.unit.launch.managed.conftest import GATED, QWEN, ManagedAccount, submit_job
 from training.errors import JobError
@@ -107,7 +108,7 @@ def test_values_outside_of_the_recipe_are_refused_at_once(
     )
     with pytest.raises(JobError) as caught:
         submit_job(path, managed.serverless_target)
-    # What can be known without the recipe is told first, and asks nothing of AWS.
+    # Problems of the job file are reported first, before the hub is asked for the recipe.
     assert [problem.path for problem in caught.value.problems] == ["train.compile"]
     path = job(
         f"jumpstart:{QWEN}",
@@ -160,12 +161,9 @@ def test_jumpstart_reads_the_weights_of_the_hub(
     target.stop(submission)
 
 
-@pytest.mark.parametrize("target", ["sagemaker"])
 def test_models_of_aws_need_a_target_that_has_them(
-    managed: ManagedAccount, job: Callable[..., Path], target: str
+    managed: ManagedAccount, job: Callable[..., Path]
 ) -> None:
-    from launch.targets.sagemaker import SageMakerTarget
-
     path = job("bedrock:amazon.nova-micro-v1:0", resources__instance="ml.g5.2xlarge")
     with pytest.raises(JobError, match="--target bedrock-customization"):
         submit_job(path, SageMakerTarget(managed.session))
