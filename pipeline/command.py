@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.exit_codes import RUN_FAILED
@@ -37,11 +37,11 @@ class PipelineOptions:
 
     file: Path
     registry: Path
-    runs: Path = Path("runs")
-    home: Path = Path("pipeline-runs")
-    env: str | None = None
-    overrides: str = ""
-    run: RunOptions = field(default_factory=RunOptions)
+    runs: Path
+    home: Path
+    env: str | None
+    overrides: str
+    run: RunOptions
 
 
 def run_here(options: PipelineOptions) -> int:

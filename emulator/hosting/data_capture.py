@@ -65,7 +65,7 @@ class DataCapture:
             answer: Answer of the container.
         """
         now = self._context.clock.now()
-        line = _record(config, request, answer, now)
+        line = capture_record(config, request, answer, now)
         with self._context.lock:
             self._configs[place[0]] = config
             waiting = self._waiting.setdefault(place, [])
@@ -94,7 +94,7 @@ class DataCapture:
             bucket.write(text.encode(), home / hour / name, config.get("KmsKeyId"))
 
 
-def _record(
+def capture_record(
     config: Mapping[str, Any], request: Mapping[str, Any], answer: Answer, now: float
 ) -> dict[str, Any]:
     """Return the line of a call.

@@ -8,7 +8,7 @@ from constructs import Construct
 
 from stacks.naming import ResourceNames
 from stacks.policies.engineer import CREATE_JOBS
-from stacks.policies.iam_statements import allow, deny
+from stacks.policies.iam_statements import allow, deny, describe_network
 
 
 class JobVpcGuardrails(Construct):
@@ -97,16 +97,5 @@ def interface_statements(
             [interfaces],
             {"ArnEquals": {"ec2:Subnet": subnet_arns}},
         ),
-        # Describe actions of EC2 support no resource.
-        allow(
-            "Describe",
-            [
-                "ec2:DescribeDhcpOptions",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeSecurityGroups",
-                "ec2:DescribeSubnets",
-                "ec2:DescribeVpcs",
-            ],
-            ["*"],
-        ),
+        describe_network("Describe"),
     ]

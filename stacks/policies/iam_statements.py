@@ -55,6 +55,25 @@ def allow(
     )
 
 
+def describe_network(sid: str) -> iam.PolicyStatement:
+    """Return the permission to look at networks; Describe actions of EC2 support no resource.
+
+    Args:
+        sid: Statement id, unique in its policy.
+    """
+    return allow(
+        sid,
+        [
+            "ec2:DescribeDhcpOptions",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+        ],
+        ["*"],
+    )
+
+
 def allow_node_sessions(
     sid: str, cluster_arn: str, documents: Sequence[str]
 ) -> iam.PolicyStatement:

@@ -6,7 +6,14 @@ docs.aws.amazon.com/bedrock/latest/userguide/custom-model-job-access-security.ht
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.iam_statements import IamContext, allow, read_bucket, read_key, use_key
+from stacks.policies.iam_statements import (
+    IamContext,
+    allow,
+    describe_network,
+    read_bucket,
+    read_key,
+    use_key,
+)
 
 UPLOADS = "uploads/*"
 _HUB = "SageMakerPublicHub"
@@ -39,21 +46,11 @@ def _grader(context: IamContext) -> str:
 
 
 def _network_statements(context: IamContext) -> list[iam.PolicyStatement]:
-    """Return the permissions to put a job into the VPC; Describe actions support no resource."""
+    """Return the permissions to put a job into the VPC."""
     arn = context.names.arn
     managed = {"StringEquals": {"aws:ResourceTag/BedrockManaged": "true"}}
     return [
-        allow(
-            "SeeNetwork",
-            [
-                "ec2:DescribeDhcpOptions",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeSecurityGroups",
-                "ec2:DescribeSubnets",
-                "ec2:DescribeVpcs",
-            ],
-            ["*"],
-        ),
+        describe_network("SeeNetwork"),
         allow(
             "JoinNetwork",
             ["ec2:CreateNetworkInterface"],

@@ -25,7 +25,7 @@ class RetrainingSettings(SettingsSection):
         None, description="schedule in UTC, like `cron(0 3 ? * MON *)` or `rate(7 days)`"
     )
     alarms: tuple[AlarmName, ...] = Field(
-        (), description="names of alarms that start it: drift, quality, a regression"
+        (), description="names of alarms that start it, on drift, quality or a regression"
     )
     feedback_rows: int = Field(
         200, ge=1, description="rows in `feedback.json` from which feedback starts it"

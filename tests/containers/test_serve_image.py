@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import pytest
 
 from serving.load import load_served_model
 from tests.containers.engine import Container, Engine
+from tests.containers.image_layout import free_port
 from tests.containers.images import image_test
 from tests.unit.serving.conftest import adapter_folders, chat_folder
 from tests.unit.serving.running import running_server
@@ -47,8 +47,7 @@ def served(
     engine: Engine, image: str, root: Path, name: str
 ) -> Iterator[tuple[httpx2.Client, Container]]:
     """Run a container of an endpoint until the end of the block, and yield a client of it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     running = engine.started(
         image,
         root,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from emulator.hosting.data_capture import _record
+from emulator.hosting.data_capture import capture_record
 from emulator.hosting.model_server import Answer
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -40,7 +40,7 @@ def captured(
     }
     given = Answer(200, {"content-type": "application/json"}, json.dumps(body).encode())
     at = (START + timedelta(hours=hours)).timestamp()
-    return _record({**_CONFIG, **(config or {})}, request, given, at)
+    return capture_record({**_CONFIG, **(config or {})}, request, given, at)
 
 
 def invocation(request: Any, response: Any, **changes: Any) -> dict[str, Any]:

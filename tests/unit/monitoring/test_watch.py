@@ -154,6 +154,21 @@ def test_no_registered_baseline_is_said_before_the_model_is_loaded(
     assert "has no registered baseline" in capsys.readouterr().err
 
 
+def test_a_bad_file_of_golden_prompts_is_said_before_the_model_is_loaded(
+    watched: Watched,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("monitoring.watch.ServedModelMeasure", pytest.fail)
+    golden = write_jsonl(tmp_path / "golden.jsonl", [{"text": "a"}])
+    code, message = refusal(
+        capsys, watched.alike, "--model", str(watched.run), "--out", str(tmp_path / "out"),
+        "--golden", str(golden), "--url", "http://127.0.0.1:9/v1",
+    )  # fmt: skip
+    assert code == 3 and "golden.jsonl" in message
+
+
 def refusal(
     capsys: pytest.CaptureFixture[str], log: Path | str, *arguments: str
 ) -> tuple[int, str]:
