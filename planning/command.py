@@ -32,8 +32,28 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
         plan = managed_plan(job) if only_managed(job) else _own_plan(job)
     except JobError as error:
         raise JobError(str(path), error.problems) from None
+    return show_plan(plan, path, unknown, out)
+
+
+def _own_plan(job: Job | Pipeline) -> Plan:
+    """Return the plan of a job on the machines that it names, next to what providers ask."""
+    return replace(make_plan(with_public_model(job)), managed=tuple(managed_quotes(job)))
+
+
+def show_plan(plan: Plan, path: Path, unknown: list[str], out: Path | None) -> int:
+    """Print a plan, and return the exit code: 0 if the job fits, 2 if not.
+
+    Args:
+        plan: The plan.
+        path: The job file, for messages.
+        unknown: Lines about inputs that could not be checked.
+        out: File to which the plan is written as JSON; None to write none.
+
+    Raises:
+        JobError: The file cannot be written.
+    """
     if out:
-        write_plan(plan, path, out)
+        _write(plan, path, out)
     from rich.console import Console
 
     from planning.render import render_plan, render_refusal
@@ -47,18 +67,8 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
     return 0 if plan.fits else 2
 
 
-def _own_plan(job: Job | Pipeline) -> Plan:
-    """Return the plan of a job on the machines that it names, next to what providers ask."""
-    return replace(make_plan(with_public_model(job)), managed=tuple(managed_quotes(job)))
-
-
-def write_plan(plan: Plan, path: Path, out: Path) -> None:
+def _write(plan: Plan, path: Path, out: Path) -> None:
     """Write a plan as JSON.
-
-    Args:
-        plan: The plan.
-        path: The job file, for messages.
-        out: File to write.
 
     Raises:
         JobError: It cannot be written.

@@ -121,10 +121,10 @@ def run_search(
     runner = make_runner(search, files.folder, place, env, variables)
     with hold_exclusively(files.folder):
         quote = quote_search(search, runner, SearchBudget(files.folder, search.settings.max_cost))
-        for line in (*quote.lines, *target_lines(search, runner, place)):
+        for line in (*quote.lines, *target_lines(quote.priced, place)):
             _say(line)
         if search.settings.uses_service:
-            loop: Search | TuningSearch = _tune(search, files, place, runner, quote)
+            loop: Search | TuningSearch = _tune(search, files, place, quote)
         else:
             if place is not None and place.name == "sagemaker":
                 confirm(quote.question)
@@ -144,7 +144,6 @@ def _tune(
     search: SearchJob,
     files: SearchFiles,
     target: TrialTarget | None,
-    runner: TrialRunner,
     quote: SearchQuote,
 ) -> TuningSearch:
     """Create the tuning job if it does not exist, and wait for its end."""
@@ -155,12 +154,11 @@ def _tune(
     assert isinstance(target, SageMakerTarget), "checked before"
     tuning = TuningSearch(search, files.folder, target, _say)
     if not tuning.exists:
-        priced = runner.price(search.job)
-        trials = tuning.num_trials(priced, quote.kept_usd)
+        trials = tuning.num_trials(quote.priced, quote.kept_usd)
         if trials < search.settings.num_trials:
             _say(f"max_cost allows for {trials} of {search.settings.num_trials} trials")
         confirm(quote.question)
-        tuning.create(priced, quote.kept_usd)
+        tuning.create(quote.priced, trials)
     tuning.follow(POLL_S["sagemaker"])
     best = best_trial(search.settings, tuning.journal.trials)
     write_report(files.report, search, tuning.journal.study, best, None)

@@ -225,6 +225,12 @@ class SearchSettings(ConfigSection):
         return min(self.trials, self.grid_size) if self.is_grid else self.trials
 
     @property
+    def num_runs(self) -> int:
+        """Number of runs: the trials of a population are parts of those of its members."""
+        trained = self.population.size if self.algorithm == "pbt" else self.num_trials
+        return trained + 2 * self.seeds
+
+    @property
     def is_grid(self) -> bool:
         """True if the trials are all combinations of the values."""
         return self.algorithm in ("grid", "sagemaker-grid")

@@ -7,8 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from planning import make_plan
-from planning.command import write_plan
-from planning.render import render_plan, render_refusal
+from planning.command import show_plan
 from search.job_file import load_search_job
 from search.prices import price_job
 from search.quote import cost_line, price_line, require_enough, seeds_usd, time_line
@@ -29,26 +28,16 @@ def print_search_plan(path: Path, overrides: str = "", out: Path | None = None) 
     search = load_search_job(path, overrides)
     unknown = require_inputs(search.job, path.parent)
     plan = make_plan(search.job)
-    if out:
-        write_plan(plan, path, out)
-    console = Console(highlight=False)
-    for line in unknown:
-        console.print(line, soft_wrap=True)
-    render_plan(plan, console)
-    render_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
-    if not plan.fits:
-        return 2
+    if code := show_plan(plan, path, unknown, out):
+        return code
     lines = [f"That is one trial. {time_line(search, plan)}", cost_line(search, plan)]
     if search.settings.max_cost is not None:
         priced = price_job(search.job, search.settings, str(path), on_sagemaker=False)
         require_enough(search, priced)
-        lines.append(_limit_line(search.settings.max_cost))
+        limit = search.settings.max_cost
+        lines.append(f"max_cost: no trial starts that could bring the sum above {limit:.2f} USD")
         lines.append(price_line(search, priced, seeds_usd(search, priced)))
-    for line in lines:
-        if line:
-            console.print(line, soft_wrap=True)
+    console = Console(highlight=False)
+    for line in filter(None, lines):
+        console.print(line, soft_wrap=True)
     return 0
-
-
-def _limit_line(limit: float) -> str:
-    return f"max_cost: no trial starts that could bring the sum above {limit:.2f} USD"

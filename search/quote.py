@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from launch.submit import plan_or_refuse
 from launch.targets.base import Target
-from planning import Plan, make_plan
+from planning import Plan
 from search.budget import SearchBudget
 from search.job_file import SearchJob
 from search.prices import hourly_usd
 from search.trial_runner import PricedJob, TrialRunner
-from training.errors import JobError, Problem, RunError
+from training.errors import JobError, Problem
 from training.report.formatting import duration
 
 
@@ -20,11 +21,13 @@ class SearchQuote:
     """Time and cost of a search by the plan of its job.
 
     Attributes:
+        priced: The job as written, with its plan and price.
         lines: Lines for the user.
         question: Question to confirm before anything is paid for.
         kept_usd: Part of `max_cost` that is kept for the runs with other seeds.
     """
 
+    priced: PricedJob
     lines: tuple[str, ...]
     question: str
     kept_usd: float = 0.0
@@ -39,24 +42,23 @@ def quote_search(search: SearchJob, runner: TrialRunner, ledger: SearchBudget) -
         ledger: Costs of its earlier starts.
 
     Raises:
-        RunError: The job as written does not fit the machine.
-        JobError: `max_cost` is less than a trial and the runs with other seeds can cost.
+        JobError: The job as written does not fit the machine, or `max_cost` is less than a trial
+            and the runs with other seeds can cost.
     """
-    plan = make_plan(search.job)
-    if not plan.fits:
-        raise RunError("\n".join(plan.refused))
     priced = runner.price(search.job)
+    prepared = priced.prepared
+    plan = prepared.plan if prepared else plan_or_refuse(search.job, str(search.path))
     lines = [time_line(search, plan)]
     kept = seeds_usd(search, priced)
     if priced.most_usd is None:
-        return SearchQuote(tuple(lines), _unlimited(search, plan))
+        return SearchQuote(priced, tuple(lines), _unlimited(search, plan))
     limit = search.settings.max_cost
     assert limit is not None
     require_enough(search, priced)
     lines.append(price_line(search, priced, kept))
     spent = f", {ledger.most_usd:.2f} USD of which are spent" if ledger.most_usd else ""
     question = f"Start trials of {search.job.name} for at most {limit:.2f} USD{spent}?"
-    return SearchQuote(tuple(lines), question, kept)
+    return SearchQuote(priced, tuple(lines), question, kept)
 
 
 def time_line(search: SearchJob, plan: Plan) -> str:
@@ -67,15 +69,13 @@ def time_line(search: SearchJob, plan: Plan) -> str:
         plan: Plan of its job.
     """
     settings = search.settings
-    # The trials of a population are parts of as many runs as it has members.
-    population = settings.algorithm == "pbt"
-    trained = settings.population.size if population else settings.num_trials
-    runs = math.ceil(trained / settings.parallel) + 2 * settings.seeds
-    low, high = (duration(3600 * runs * hours) for hours in (plan.hours.low, plan.hours.high))
+    others = 2 * settings.seeds
+    in_turn = math.ceil((settings.num_runs - others) / settings.parallel) + others
+    low, high = (duration(3600 * in_turn * hours) for hours in plan.hours)
     parallel = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
     return (
         f"{settings.algorithm}, {settings.num_trials} trials{parallel} and "
-        f"{2 * settings.seeds} runs with other seeds: {low} to {high} if none ends early"
+        f"{others} runs with other seeds: {low} to {high} if none ends early"
     )
 
 
@@ -86,12 +86,10 @@ def cost_line(search: SearchJob, plan: Plan) -> str:
         search: The search.
         plan: Plan of its job.
     """
-    settings = search.settings
-    population = settings.algorithm == "pbt"
-    runs = (settings.population.size if population else settings.num_trials) + 2 * settings.seeds
     if not plan.cost_usd.high:
         return ""
-    low, high = (runs * usd for usd in (plan.cost_usd.low, plan.cost_usd.high))
+    runs = search.settings.num_runs
+    low, high = (runs * usd for usd in plan.cost_usd)
     return f"{runs} runs cost {low:.2f} to {high:.2f} USD by the plan, if none ends early"
 
 
@@ -122,21 +120,19 @@ def price_line(search: SearchJob, priced: PricedJob, kept_usd: float) -> str:
     )
 
 
-def target_lines(search: SearchJob, runner: TrialRunner, target: Target | None) -> tuple[str, ...]:
+def target_lines(priced: PricedJob, target: Target | None) -> tuple[str, ...]:
     """Return what the target says about a trial, after it has checked the job.
 
     Args:
-        search: The search.
-        runner: Place where its trials run.
+        priced: The job as written.
         target: The target; None for this machine.
 
     Raises:
         TemperError: The job cannot run there; lists every problem.
     """
-    prepared = runner.price(search.job).prepared
-    if target is None or prepared is None:
+    if target is None or priced.prepared is None:
         return ()
-    return tuple(f"each trial: {line}" for line in target.quote(prepared).lines)
+    return tuple(f"each trial: {line}" for line in target.quote(priced.prepared).lines)
 
 
 def require_enough(search: SearchJob, priced: PricedJob) -> None:
@@ -155,9 +151,8 @@ def require_enough(search: SearchJob, priced: PricedJob) -> None:
 
 
 def _unlimited(search: SearchJob, plan: Plan) -> str:
-    settings = search.settings
-    runs = settings.num_trials + 2 * settings.seeds
-    low, high = (runs * usd for usd in (plan.cost_usd.low, plan.cost_usd.high))
+    runs = search.settings.num_runs
+    low, high = (runs * usd for usd in plan.cost_usd)
     cost = f"{low:.2f} to {high:.2f} USD by the plan" if high else "an unknown cost"
     return f"Start up to {runs} runs of {search.job.name} for {cost}, without a limit (max_cost)?"
 

@@ -111,17 +111,16 @@ class TuningSearch:
             raise JobError(str(self.search.path), [problem])
         return min(settings.num_trials, allowed)
 
-    def create(self, priced: PricedJob, kept_usd: float) -> None:
+    def create(self, priced: PricedJob, trials: int) -> None:
         """Create the tuning job, unless it exists.
 
         Args:
             priced: The job as written.
-            kept_usd: Part of the limit that is kept for the runs with other seeds.
+            trials: Number of its trials.
 
         Raises:
             LaunchError: It cannot be created.
         """
-        trials = self.num_trials(priced, kept_usd)
         assert priced.prepared is not None
         self.budget.reserve(_LEDGER_NAME, trials * (priced.most_usd or 0.0), spent=0.0)
         count = evaluations(self.search.job, priced.prepared.plan.steps)

@@ -24,7 +24,7 @@ from search.tuning_service.results import read_value
 from tests.run_commands import ROOT, changed
 from tests.unit.launch.fake_accounts import DEV, VALUES
 from tests.unit.launch.test_create_training_job import REQUIREMENTS, SUBMISSION
-from training.config import load_job
+from training.config import Job, load_job
 from training.config.runtime import Resources
 from training.errors import JobError
 from training.tracking.progress_lines import METRIC_PATTERNS, evaluation_line
@@ -122,7 +122,7 @@ def test_values_that_the_service_chose_are_read_back(
 def test_values_reach_the_job_as_overrides() -> None:
     for value in (1.0e-5, 3.0e-4):
         job = load_job(ROOT / "jobs/ia3.yaml", f"train.learning_rate={value_text(value)}")
-        assert getattr(job, "train").learning_rate == value  # noqa: B009 (a stage or a pipeline)
+        assert isinstance(job, Job) and job.train.learning_rate == value
 
 
 def test_everything_that_the_service_cannot_do_is_refused_at_once(tmp_path: Path) -> None:
