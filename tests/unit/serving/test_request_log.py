@@ -42,7 +42,7 @@ def folder(served: TransformersServedModel, tmp_path_factory: pytest.TempPathFac
 
 def test_logs_each_prompt_with_its_answers_and_times(folder: Path) -> None:
     log = read_log(folder)
-    assert log.kinds == {"temper serve": 5} and not log.notes()
+    assert not log.notes()
     assert len(log.calls) == 2 + 2 * 2 + 1
     for call in log.calls:
         assert call.model == "tiny" and call.answer is not None and not call.failed
