@@ -80,38 +80,51 @@ def _copy(listing: S3Listing, folder: Path, say: Callable[[str], None]) -> Path:
         os.utime(state)
         return copy
     building = states / f".building-{listing.version}"
+    try:
+        _build(listing, states, building, copy, say)
+        building.rename(state)
+    except OSError:
+        if not state.is_dir():
+            raise
+        # Another node completed the copy, and this one has begun a folder anew.
+        shutil.rmtree(building, ignore_errors=True)
+    _remove_old_states(states, state)
+    return copy
+
+
+def _build(
+    listing: S3Listing, states: Path, building: Path, copy: Path, say: Callable[[str], None]
+) -> None:
+    """Link or download what the copy lacks. Nodes may do so at the same time in one folder.
+
+    Raises:
+        OSError: It cannot be written, or another node completed the copy.
+        RunError: The disk has no room for it.
+    """
     building.mkdir(parents=True, exist_ok=True)
     _check_space(listing, building)
     _link_unchanged(listing, states, building)
     size = listing.bytes / _MIB
     say(f"copying {listing.uri} ({len(listing.objects):,} objects, {size:,.1f} MiB) to {copy}")
-    try:
-        _download_all(listing, building)
-        listed = {one.name: [one.bytes, one.etag] for one in listing.objects}
-        (building / _LISTING).write_text(json.dumps(listed))
-        building.rename(state)
-    except OSError:
-        if not state.is_dir():  # else another node has completed it
-            raise
-    _remove_old_states(states, state)
-    return copy
+    with tempfile.TemporaryDirectory(prefix=".incoming-", dir=states) as incoming:
+        _download_all(listing, building, Path(incoming))
+        listed = Path(incoming) / _LISTING
+        listed.write_text(json.dumps({one.name: [one.bytes, one.etag] for one in listing.objects}))
+        listed.replace(building / _LISTING)
 
 
 def _target(listing: S3Listing, state: Path, one: S3Object) -> Path:
     return state / listing.name if listing.is_object else state / listing.name / one.name
 
 
-def _download_all(listing: S3Listing, building: Path) -> None:
+def _download_all(listing: S3Listing, building: Path, incoming: Path) -> None:
     """Download the objects that are missing; each node begins with others."""
     node = this_node()
     first = node.index * len(listing.objects) // node.count
     order = (*listing.objects[first:], *listing.objects[:first])
-    with (
-        tempfile.TemporaryDirectory(prefix=".incoming-", dir=building.parent) as incoming,
-        ThreadPoolExecutor(THREADS) as pool,
-    ):
+    with ThreadPoolExecutor(THREADS) as pool:
         try:
-            list(pool.map(partial(_download, listing, building, Path(incoming)), order))
+            list(pool.map(partial(_download, listing, building, incoming), order))
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -242,6 +243,30 @@ def test_the_plan_of_a_target_reads_beginnings_only(
     assert replace(listing, uri="s3://raw-data/other").version == listing.version
     plan_preparation(_job(tmp_path, "s3://raw-data/tickets"))
     assert "tickets: 1 units" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("at", [1, 6, 12])
+def test_a_copy_that_another_node_completes_meanwhile_leaves_nothing_unfinished(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    _upload(s3, {f"tickets/{n}.jsonl": _rows(100 * n) for n in range(12)})
+    job = parse_preparation(
+        {"name": "tidy", "prepare": {"sources": "s3://raw-data/tickets", "copies": str(tmp_path)}},
+        "job.yaml",
+    )
+    begun = itertools.count(1)
+
+    def download_while_another_node_copies(*arguments: Any) -> None:
+        if next(begun) == at:
+            monkeypatch.setattr(source_copies, "download", download)
+            source_copies.copy_sources(job, lambda _: None)
+        download(*arguments)
+
+    monkeypatch.setattr(source_copies, "THREADS", 1)
+    monkeypatch.setattr(source_copies, "download", download_while_another_node_copies)
+    [copy] = source_copies.copy_sources(job, lambda _: None).values()
+    assert len(list(copy.iterdir())) == 12
+    assert [path.name for path in copy.parents[1].iterdir()] == [copy.parent.name]
 
 
 @pytest.mark.slow
