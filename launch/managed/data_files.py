@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from launch.managed.formats import converter
+from launch.managed.graders.reference import reference_check
 from planning.managed.run import ManagedRun
 from training.config.data import Source
 from training.config.method_base import RowKind
@@ -114,6 +115,7 @@ def _read(
 ) -> tuple[list[str], list[str], int]:
     """Return the records of sources, their prompts, and the number of rows left out."""
     convert, rows = converter(run.format)
+    check = reference_check(run.packed_rewards)
     lines: list[str] = []
     prompts: list[str] = []
     skipped = 0
@@ -124,6 +126,7 @@ def _read(
                 try:
                     if isinstance(row, RowError):
                         raise row
+                    check(row)
                     record = convert(row)
                 except RowError as error:
                     if run.job.data.on_error == "skip":
