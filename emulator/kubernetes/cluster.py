@@ -119,7 +119,7 @@ def write_kubeconfig(path: Path, url: str, host: str) -> str:
         host: Name of the API server in the account.
     """
     name = "emulated"
-    # kubectl speaks plain HTTP to this URL; the name is that which the launcher compares.
+    # kubectl sends plain HTTP to this URL; the launcher compares the name.
     cluster = {"server": url, "tls-server-name": host}
     configuration = {
         "apiVersion": "v1",

@@ -61,7 +61,13 @@ SPEC: dict[str, Any] = {
 
 
 def schema_problems(value: Any, schema: Any = SPEC, path: str = "spec") -> list[str]:
-    """Return what the definition of the object refuses."""
+    """Return what the definition of the object refuses.
+
+    Args:
+        value: Part of the object.
+        schema: Definition of the part.
+        path: Path of the part.
+    """
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             return [f"{path} is no object"]

@@ -47,6 +47,11 @@ class CustomObjects:
     def apply(self, namespace: str, name: str, item: Item) -> Item:
         """Create an object, or replace what the only field manager has applied before.
 
+        Args:
+            namespace: Its namespace.
+            name: Its name.
+            item: The object.
+
         Raises:
             ValueError: The definition of the resource refuses the content.
         """
@@ -85,7 +90,13 @@ class CustomObjects:
         return shown
 
     def set_status(self, namespace: str, name: str, status: Item) -> None:
-        """Replace the status of an object, as its operator does."""
+        """Replace the status of an object, as its operator does.
+
+        Args:
+            namespace: Its namespace.
+            name: Its name.
+            status: The status.
+        """
         with self._lock:
             if item := self._items.get((namespace, name)):
                 item["status"] = copy.deepcopy(status)
