@@ -91,7 +91,9 @@ def _scored_by(run: ManagedRun) -> str:
     """Return what scores the answers of reinforcement fine-tuning; empty for other methods."""
     if run.packed_rewards:
         kinds = ", ".join(str(section.model_dump()["kind"]) for section in run.packed_rewards)
-        return f"answers are scored by method.reward ({kinds}), in a Lambda function, billed by call"
+        return (
+            f"answers are scored by method.reward ({kinds}), in a Lambda function, billed by call"
+        )
     if run.kind != "grpo":
         return ""
     return f"answers are scored by {run.job.resources.grader}, and not by method.reward"
