@@ -55,6 +55,10 @@ class ManagedMethod:
         format_nova: Format for Amazon Nova, if it differs.
         min_rows: Fewest rows.
         max_rows: Most rows; None without a limit.
+        max_validation_rows: Most held-out rows; None without a limit.
+        rows_source: Where the numbers of rows were read; empty without limits.
+        ranges_source: Where the ranges of the parameters were read; empty without ranges, or if the
+            recipe of the model says them.
     """
 
     technique: str
@@ -63,6 +67,9 @@ class ManagedMethod:
     format_nova: str = ""
     min_rows: int = 1
     max_rows: int | None = None
+    max_validation_rows: int | None = None
+    rows_source: str = ""
+    ranges_source: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,9 @@ def _method(facts: Mapping[str, Any]) -> ManagedMethod:
         format_nova=facts.get("format_nova", ""),
         min_rows=rows.get("min", 1),
         max_rows=rows.get("max"),
+        max_validation_rows=rows.get("max_validation"),
+        rows_source=rows.get("source", ""),
+        ranges_source=facts.get("ranges", ""),
     )
 
 

@@ -18,7 +18,13 @@ from emulator.bedrock_account import BedrockAccount, BedrockResources, reject_co
 from emulator.bedrock_custom_models import CustomModelApi
 from emulator.managed_records import invalid_records
 from emulator.managed_training import CustomizationWork, Train, TrainingFailedError, train_here
-from emulator.request_validation import check_keys, check_network, check_role, reject
+from emulator.request_validation import (
+    check_function,
+    check_keys,
+    check_network,
+    check_role,
+    reject,
+)
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
 
@@ -62,6 +68,9 @@ class CustomizationApi:
         account.check_agreement(model.name)
         self._check_account(request)
         _check_parameters(request, method, kind)
+        if kind == "grpo":
+            grader = request["customizationConfig"]["rftConfig"]["graderConfig"]["lambdaGrader"]
+            check_function(grader["lambdaArn"], account.client)
 
         def create(arn: str) -> None:
             if self.jobs.find(request["jobName"]):

@@ -13,11 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from emulator.moto_account import ACCOUNT
 from emulator.request_validation import Client, RequestRejected
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
 
 HUB = "SageMakerPublicHub"
+_CONTENT_KEYS = (
+    "HubName",
+    "HubContentName",
+    "HubContentType",
+    "DocumentSchemaVersion",
+    "HubContentDocument",
+)
 LORA_PARAMETERS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "required": True, "default": "llmft-sft-lora-job"},
     "data_path": {"type": "string", "required": True, "default": ""},
@@ -100,6 +108,7 @@ class EmulatedHub:
     def __init__(self, region: str, client: Client):
         self._region, self._client = region, client
         self._models: dict[str, HubContent] = {}
+        self._private: dict[str, dict[str, dict[str, Any]]] = {}
 
     @property
     def bucket(self) -> str:
@@ -129,12 +138,71 @@ class EmulatedHub:
         """Return the ARN of a model."""
         return f"arn:aws:sagemaker:{self._region}:aws:hub-content/{HUB}/Model/{name}/1.0.0"
 
-    def describe(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a model (DescribeHubContent).
+    def create(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a private hub (CreateHub).
+
+        Raises:
+            RequestRejected: Its name is taken.
+        """
+        name = request["HubName"]
+        if name in self._private:
+            raise RequestRejected("ResourceInUse", f"A hub named {name} already exists")
+        self._private[name] = {}
+        return {"HubArn": f"arn:aws:sagemaker:{self._region}:{ACCOUNT}:hub/{name}"}
+
+    def import_content(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a document to a private hub (ImportHubContent).
+
+        Raises:
+            RequestRejected: There is no such hub, the name is taken, or the document is no JSON.
+        """
+        contents = self._private.get(request["HubName"])
+        if contents is None:
+            raise RequestRejected("ResourceNotFound", f"The hub {request['HubName']} was not found")
+        name = request["HubContentName"]
+        if name in contents:
+            raise RequestRejected("ResourceInUse", f"{name} already exists")
+        json.loads(request["HubContentDocument"])
+        hub = f"arn:aws:sagemaker:{self._region}:{ACCOUNT}:hub/{request['HubName']}"
+        arn = f"{hub.replace(':hub/', ':hub-content/')}/JsonDoc/{name}/1.0.0"
+        contents[name] = {
+            **{key: request[key] for key in _CONTENT_KEYS},
+            "HubContentArn": arn,
+            "HubContentVersion": request.get("HubContentVersion", "1.0.0"),
+            "HubArn": hub,
+            "HubContentStatus": "Available",
+            "CreationTime": datetime.now(UTC),
+        }
+        return {"HubArn": hub, "HubContentArn": arn}
+
+    def delete_content(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Delete a document of a private hub (DeleteHubContent).
 
         Raises:
             RequestRejected: There is none.
         """
+        if not self._private.get(request["HubName"], {}).pop(request["HubContentName"], None):
+            raise RequestRejected("ResourceNotFound", "The hub content was not found")
+        return {}
+
+    def grader_of(self, evaluator: str) -> str | None:
+        """Return the ARN of the function of an evaluator, None if there is no such evaluator."""
+        for contents in self._private.values():
+            for content in contents.values():
+                if content["HubContentArn"] == evaluator:
+                    document = json.loads(content["HubContentDocument"])
+                    return str(json.loads(document["JsonContent"])["Reference"])
+        return None
+
+    def describe(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a model, or a document of a private hub (DescribeHubContent).
+
+        Raises:
+            RequestRejected: There is none.
+        """
+        private = self._private.get(request["HubName"], {}).get(request["HubContentName"])
+        if private is not None:
+            return private
         model = self._models.get(request["HubContentName"])
         if request["HubName"] != HUB or request["HubContentType"] != "Model" or model is None:
             raise RequestRejected("ResourceNotFound", "The hub content was not found")

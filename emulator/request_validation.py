@@ -130,6 +130,12 @@ def check_role(arn: str, client: Client, service: str = "sagemaker.amazonaws.com
             reject(f"Could not assume role {arn}: it does not trust {service}")
 
 
+def check_function(arn: str, client: Client) -> None:
+    """Reject a Lambda function that does not exist."""
+    with _reject_missing(f"The Lambda function {arn} cannot be called"):
+        client("lambda").get_function(FunctionName=arn)
+
+
 def check_keys(keys: Iterable[str | None], client: Client) -> None:
     """Reject KMS keys that do not exist."""
     # Listed, because moto cannot describe a key that CloudFormation created.

@@ -8,7 +8,7 @@ objects that a request names must exist in the emulated account.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,14 @@ class SageMakerEmulator:
         """Errors that operations of SageMaker answer with, and replies that get lost."""
         return self._sagemaker.errors
 
+    def call(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
+        """Execute an operation of SageMaker, as another service of the account does.
+
+        Raises:
+            RequestRejected: SageMaker rejects the request.
+        """
+        return self._sagemaker.call(action, parameters)
+
     def client(self, name: str) -> Any:
         """Return a boto3 client of the emulated account; all threads share one."""
         with self._client_lock:
@@ -155,6 +163,9 @@ class SageMakerEmulator:
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
+            "CreateHub": self.hub.create,
+            "ImportHubContent": self.hub.import_content,
+            "DeleteHubContent": self.hub.delete_content,
             "DescribeHubContent": self.hub.describe,
             "CreateHyperParameterTuningJob": self.tuning.create,
             "DescribeHyperParameterTuningJob": self.tuning.describe,

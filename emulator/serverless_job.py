@@ -15,6 +15,7 @@ from emulator.managed_training import CustomizationWork, Train, TrainingFailedEr
 from emulator.request_validation import (
     Client,
     RequestRejected,
+    check_function,
     check_keys,
     check_network,
     check_role,
@@ -61,8 +62,13 @@ def check_serverless_request(request: Mapping[str, Any], client: Client, hub: Em
         raise RequestRejected(
             "AccessDeniedException", "The end-user license agreement of the model is not accepted"
         )
-    if technique == "RLVR" and not config.get("EvaluatorArn"):
-        reject("EvaluatorArn is required for RLVR")
+    if technique == "RLVR":
+        if not config.get("EvaluatorArn"):
+            reject("EvaluatorArn is required for RLVR")
+        function = hub.grader_of(config["EvaluatorArn"])
+        if function is None:
+            reject(f"The evaluator {config['EvaluatorArn']} was not found")
+        check_function(function, client)
     if "ModelPackageConfig" not in request:
         reject("ModelPackageConfig is required for serverless customization")
     if problem := parameter_error(request.get("HyperParameters", {}), model.parameters):

@@ -86,7 +86,7 @@ def _copy(listing: S3Listing, folder: Path, say: Callable[[str], None]) -> Path:
     except OSError:
         if not state.is_dir():
             raise
-        # Another node completed the copy, and this one has begun a folder anew.
+        # Another node completed the copy while this one began the folder again.
         shutil.rmtree(building, ignore_errors=True)
     _remove_old_states(states, state)
     return copy

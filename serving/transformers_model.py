@@ -14,6 +14,7 @@ from serving.engine.adapters import AdapterSwitch
 from serving.engine.cache_budget import cache_tokens
 from serving.engine.engine import Engine, EngineLimits
 from serving.engine.executor import BatchedExecutor, Executor, SequentialExecutor
+from serving.engine.packed_executor import PackedExecutor
 from serving.engine.probe import batch_problem
 from serving.model import NO_LENGTH_LIMIT, PromptFormat, ServedModel
 from serving.transformers_adapters import TransformersAdapters, adapter_folder
@@ -105,17 +106,19 @@ def _load(source: str, folder: str) -> tuple[Any, Any]:
 
 
 def _executor(switch: AdapterSwitch) -> tuple[Executor, bool]:
-    """Return the executor of a model, and whether requests share forward passes.
+    """Return the fastest executor that computes a model, and whether requests share forward passes.
 
     Raises:
         ModelError: The model cannot be continued from a cache.
     """
-    batched = BatchedExecutor(switch)
-    problem = batch_problem(switch.model, batched)
-    if problem is None:
-        return batched, True
-    single = SequentialExecutor(switch)
-    if (worse := batch_problem(switch.model, single)) is not None:
-        raise ModelError(f"the model cannot be served: {worse}")
-    logger.warning("Requests do not share forward passes of this model: %s", problem)
-    return single, False
+    problem = None
+    for kind in (PackedExecutor, BatchedExecutor, SequentialExecutor):
+        executor = kind(switch)
+        if (found := batch_problem(switch.model, executor)) is None:
+            shared = kind is not SequentialExecutor
+            if not shared:
+                logger.warning("Requests do not share forward passes of this model: %s", problem)
+            return executor, shared
+        logger.info("%s does not compute this model: %s", kind.__name__, found)
+        problem = found
+    raise ModelError(f"the model cannot be served: {problem}")

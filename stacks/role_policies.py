@@ -70,6 +70,8 @@ class RolePolicies:
         roles.bedrock_import.attach_policy(*bedrock_import.statements(context))
         if roles.customization:
             roles.customization.attach_policy(*managed_customization.role_statements(context))
+        if roles.grader:
+            roles.grader.attach_policy(*managed_customization.grader_statements(context))
         roles.monitoring.attach_policy(*monitoring.statements(context))
 
     def _attach_approvals(self) -> None:
@@ -122,9 +124,10 @@ class RolePolicies:
         statements = engineer.serving_statements(context, import_role=roles.bedrock_import.role)
         if roles.pipeline:
             statements += pipeline.engineer_statements(context, roles.pipeline.role)
-        if roles.customization:
-            role = roles.customization.role
-            statements += managed_customization.engineer_statements(context, role=role)
+        if roles.customization and roles.grader:
+            statements += managed_customization.engineer_statements(
+                context, role=roles.customization.role, grader=roles.grader.role
+            )
         roles.engineer.attach_policy("Serving", *statements)
         if environment.images.build:
             roles.engineer.attach_policy("Builds", *image_builds.statements(self._stack.names))

@@ -94,6 +94,7 @@ class PlatformRoles:
             source_arns=[self._arn("bedrock", "model-import-job/*"), customization_jobs],
         )
         self.customization: ServiceRole | None = None
+        self.grader: ServiceRole | None = None
         if self._environment.training.managed_customization:
             self.customization = ServiceRole(
                 self._stack,
@@ -101,6 +102,12 @@ class PlatformRoles:
                 service="bedrock.amazonaws.com",
                 description="Lets Bedrock read records, write results and call graders",
                 source_arns=[customization_jobs],
+            )
+            self.grader = ServiceRole(
+                self._stack,
+                "Grader",
+                service="lambda.amazonaws.com",
+                description="Scores answers of reinforcement fine-tuning, and writes its log",
             )
         self.monitoring = ServiceRole(
             self._stack,

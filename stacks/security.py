@@ -164,6 +164,7 @@ class SecurityStack(TemperStack):
             "hyperpod-node": roles.node,
             "bedrock-import": roles.bedrock_import,
             "bedrock-customization": roles.customization,
+            "grader": roles.grader,
             "engineer": roles.engineer,
             "on-call": roles.on_call,
             "platform-ci": roles.ci,

@@ -11,6 +11,7 @@ from stacks.constructs.job_vpc_guardrails import JobVpcGuardrails
 from stacks.constructs.mlflow_app import MlflowApp
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
+from stacks.policies.managed_customization import grader_log_group
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -45,6 +46,15 @@ class TrainingStack(TemperStack):
                     days=settings.log_days,
                     removal=self.removal,
                 )
+        if settings.managed_customization:
+            EncryptedLogGroup(
+                self,
+                "Graders",
+                name=grader_log_group(self.names),
+                key=security.context.logs,
+                days=settings.log_days,
+                removal=self.removal,
+            )
         JobVpcGuardrails(
             self,
             "Fences",
@@ -66,6 +76,8 @@ class TrainingStack(TemperStack):
             parameters["training/allowed-instance-types"] = ",".join(
                 settings.allowed_instance_types
             )
+        if settings.managed_customization:
+            parameters["training/grader-log-group"] = grader_log_group(self.names)
         if settings.mlflow:
             app = MlflowApp(
                 self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -25,3 +26,16 @@ def emulated_s3() -> Iterator[dict[str, str]]:
         yield {**KEYS, "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
     finally:
         server.stop()
+
+
+def s3_client(environment: dict[str, str]) -> Any:
+    """Return a client of the server."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )

@@ -25,7 +25,8 @@ from training.config.load import parse_job
 from training.config.rewards import ModelReward
 from training.data.prepare import prepare
 from training.data.schema.rows import PromptRow
-from training.rewards.base import RewardContext, build_reward
+from training.rewards.base import build_reward
+from training.rewards.context import RewardContext
 
 Values = npt.NDArray[np.float64]
 

@@ -73,6 +73,7 @@ def bedrock_request(
     run: ManagedRun,
     data: DataAddresses,
     platform: PlatformParameters,
+    grader: str | None = None,
 ) -> dict[str, Any]:
     """Return the CreateModelCustomizationJob request of a run's latest attempt.
 
@@ -81,6 +82,7 @@ def bedrock_request(
         run: The job as Bedrock runs it.
         data: Addresses of its records.
         platform: Parameters of the environment.
+        grader: ARN of the function that scores answers, for reinforcement fine-tuning.
     """
     name = submission.latest.name
     tags = [{"key": tag["Key"], "value": tag["Value"]} for tag in job_tags(submission, platform)]
@@ -104,7 +106,6 @@ def bedrock_request(
     if data.validation:
         request["validationDataConfig"] = {"validators": [{"s3Uri": data.validation}]}
     if run.kind == "grpo":
-        grader = run.job.resources.grader
         request["customizationConfig"] = {
             "rftConfig": {
                 "graderConfig": {"lambdaGrader": {"lambdaArn": grader}},
@@ -133,6 +134,7 @@ def serverless_request(
     data: DataAddresses,
     platform: PlatformParameters,
     recipe: RecipeChoice,
+    evaluator: str | None = None,
 ) -> dict[str, Any]:
     """Return the CreateTrainingJob request of serverless customization.
 
@@ -142,6 +144,7 @@ def serverless_request(
         data: Addresses of its records.
         platform: Parameters of the environment.
         recipe: Model and recipe of SageMaker's hub.
+        evaluator: ARN of the evaluator whose function scores answers, for RLVR.
     """
     kind = "Converse" if run.model.is_nova and run.kind != "grpo" else "S3Prefix"
     serverless: dict[str, Any] = {
@@ -154,7 +157,7 @@ def serverless_request(
     if run.job.adapter is not None:
         serverless["Peft"] = "LORA"
     if run.kind == "grpo":
-        serverless["EvaluatorArn"] = run.job.resources.grader
+        serverless["EvaluatorArn"] = evaluator
     if recipe.sequence_length:
         serverless["SequenceLength"] = recipe.sequence_length
     request: dict[str, Any] = {

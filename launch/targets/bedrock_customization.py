@@ -68,7 +68,7 @@ class BedrockCustomizationTarget(ManagedTarget[ManagedJob]):
         """
         job = self.managed_job(prepared)
         self.account.caller()
-        problems = []
+        problems = list(self.grader_problems(job.run))
         if self.platform.get(ROLE) is None:
             name = self.account.environment.name
             problems.append(
@@ -77,14 +77,6 @@ class BedrockCustomizationTarget(ManagedTarget[ManagedJob]):
                     f"has no {ROLE}",
                     name,
                     "Set training.managed_customization in its file, and deploy it",
-                )
-            )
-        if job.run.kind == "grpo" and not job.run.job.resources.grader:
-            problems.append(
-                Problem(
-                    "resources.grader",
-                    "is required: Bedrock calls a Lambda function for each answer",
-                    fix="Write the ARN of a Lambda function that scores answers",
                 )
             )
         if problems:
@@ -105,7 +97,8 @@ class BedrockCustomizationTarget(ManagedTarget[ManagedJob]):
         job = self.managed_job(prepared)
         data = self.upload_data(job)
         self.require_not_cancelled(submission)
-        request = bedrock_request(submission, job.run, data, self.platform)
+        grader = self.deploy_grader(submission, job.run, "list") or job.run.job.resources.grader
+        request = bedrock_request(submission, job.run, data, self.platform, grader)
         accepted = submission.with_handle(self._create(request))
         accepted.write()
         return accepted

@@ -80,13 +80,23 @@ def quote_of(
         f"chosen by the provider: {', '.join(run.left)}" if run.left else "",
         f"{cost}; {quote.price}",
         f"makes {run.provider.returns}",
-        f"answers are scored by {run.job.resources.grader}, and not by method.reward"
-        if run.kind == "grpo"
-        else "",
+        _scored_by(run),
         *notes,
     ]
     question = f"Start {run.job.name} for {cost}?"
     return Quote(tuple(line for line in lines if line), question, agreement)
+
+
+def _scored_by(run: ManagedRun) -> str:
+    """Return what scores the answers of reinforcement fine-tuning; empty for other methods."""
+    if run.packed_rewards:
+        kinds = ", ".join(str(section.model_dump()["kind"]) for section in run.packed_rewards)
+        return (
+            f"answers are scored by method.reward ({kinds}), in a Lambda function, billed by call"
+        )
+    if run.kind != "grpo":
+        return ""
+    return f"answers are scored by {run.job.resources.grader}, and not by method.reward"
 
 
 def _over_budget(quote: ManagedQuote, limit: float | None) -> Iterator[Problem]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from launch.aws.run_objects import delete_prefixes
 from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession
 from launch.errors import LaunchError
+from launch.managed.graders.function import LOG_GROUP, ROLE, delete_grader, deploy_grader
+from launch.managed.graders.package import Contract, build_package
 from launch.managed.requests import DataAddresses, managed_output_uri
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun
@@ -16,6 +19,8 @@ from launch.submission import Submission
 from launch.targets.aws_target import AwsTarget
 from launch.targets.base import Quote
 from launch.targets.managed_job import ManagedJob, upload_data
+from planning.managed.run import ManagedRun
+from training.errors import Problem
 
 JobT = TypeVar("JobT", bound=ManagedJob)
 
@@ -48,6 +53,36 @@ class ManagedTarget(AwsTarget, ABC, Generic[JobT]):
     def _convert(self, prepared: PreparedJob) -> JobT:
         """Return a job with its records."""
 
+    def grader_problems(self, run: ManagedRun) -> Iterator[Problem]:
+        """Yield a problem if the account has no role for the function that scores answers."""
+        if not run.packed_rewards:
+            return
+        if self.platform.get(ROLE) is None or self.platform.get(LOG_GROUP) is None:
+            yield Problem(
+                "--env",
+                f"has no {ROLE}, with which the function that scores answers runs",
+                self.account.environment.name,
+                "Set training.managed_customization in its file, and deploy it",
+            )
+
+    def deploy_grader(
+        self, submission: Submission, run: ManagedRun, contract: Contract
+    ) -> str | None:
+        """Create the function that scores answers, and return its ARN.
+
+        Args:
+            submission: The run.
+            run: The job as the provider runs it.
+            contract: Form of the function's answer.
+
+        Returns:
+            None if the job names a grader, or needs none.
+        """
+        if not run.packed_rewards:
+            return None
+        package = build_package(run.packed_rewards, contract)
+        return deploy_grader(self.account, submission, package, self.platform)
+
     def upload_data(self, job: ManagedJob) -> DataAddresses:
         """Upload the records of a job, unless they were uploaded already."""
         return upload_data(job, self.upload)
@@ -62,8 +97,13 @@ class ManagedTarget(AwsTarget, ABC, Generic[JobT]):
         return [(str(prefix), self.store.size_bytes(prefix))]
 
     def delete(self, submission: Submission) -> list[str]:
-        """Delete a run's objects; return those that stay, and why."""
-        return delete_prefixes(self.store, [self.output(submission)])
+        """Delete a run's objects and its grader; return those that stay, and why."""
+        remaining = []
+        try:
+            delete_grader(self.account, submission.run, self.platform)
+        except LaunchError as error:
+            remaining.append(str(error))
+        return [*remaining, *delete_prefixes(self.store, [self.output(submission)])]
 
     def job_document(self, run: RemoteRun) -> str:
         """Raise: a provider has the records of a job, and not its file.

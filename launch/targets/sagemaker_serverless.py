@@ -12,7 +12,10 @@ from launch.aws.model_output import download_folder
 from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment, require_environment
+from launch.errors import LaunchError
 from launch.managed.data_files import convert_data
+from launch.managed.graders.evaluator import delete_evaluator, deploy_evaluator
+from launch.managed.graders.package import Contract
 from launch.managed.hub import (
     HubModel,
     find_hub_model,
@@ -89,7 +92,7 @@ class ServerlessTarget(ManagedTarget[_ServerlessJob], SageMakerTarget):
         )
 
     def _problems(self, run: ManagedRun) -> list[Problem]:
-        problems = []
+        problems = list(self.grader_problems(run))
         if self.platform.get(PACKAGE_GROUP) is None:
             problems.append(
                 Problem(
@@ -97,14 +100,6 @@ class ServerlessTarget(ManagedTarget[_ServerlessJob], SageMakerTarget):
                     "has no model package group, into which SageMaker puts the model",
                     self.account.environment.name,
                     "Deploy the environment again",
-                )
-            )
-        if run.kind == "grpo" and not run.job.resources.grader:
-            problems.append(
-                Problem(
-                    "resources.grader",
-                    "is required: the ARN of an evaluator in SageMaker's hub",
-                    fix="Create an evaluator from a Lambda function that scores answers",
                 )
             )
         return problems
@@ -164,7 +159,25 @@ class ServerlessTarget(ManagedTarget[_ServerlessJob], SageMakerTarget):
                 job.model.is_gated,
                 job.sequence_length,
             ),
+            self._evaluator(submission, job.run),
         )
+
+    def _evaluator(self, submission: Submission, run: ManagedRun) -> str | None:
+        """Return the ARN of the evaluator of a job; create it from the job's rewards."""
+        contract: Contract = "list" if run.model.is_nova else "http"
+        function = self.deploy_grader(submission, run, contract)
+        if function is None:
+            return run.job.resources.grader
+        return deploy_evaluator(self.account, submission.run, function, self.platform)
+
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete a run's objects, its grader and its evaluator; return those that stay, and why."""
+        remaining = []
+        try:
+            delete_evaluator(self.account, submission.run, self.platform)
+        except LaunchError as error:
+            remaining.append(str(error))
+        return [*remaining, *super().delete(submission)]
 
     def stop(self, submission: Submission) -> str:
         """Stop the job, or prevent its submission if the upload is still running."""

@@ -8,10 +8,13 @@ from typing import Any
 
 from catalog.managed_training import BEDROCK, ManagedMethod, ManagedModel, Provider, providers
 from planning.managed.changed_keys import changed_keys
+from planning.managed.packed_rewards import reward_problems
 from planning.managed.parameters import Specification, Value, parameter_values
 from training.config import Job, Pipeline
 from training.config.distill_text import DistillText
 from training.config.model import STAGE
+from training.config.online_rl import Grpo
+from training.config.rewards import RewardSection
 from training.errors import JobError, Problem
 
 _LEFT = (
@@ -64,6 +67,11 @@ class ManagedRun:
         """Format of the rows."""
         return self.model.format_of(self.kind)
 
+    @property
+    def packed_rewards(self) -> tuple[RewardSection, ...]:
+        """Rewards to pack as a grader; none if the job names a grader, or needs none."""
+        return _packed_rewards(self.job)
+
 
 def read_managed_run(
     job: Job | Pipeline,
@@ -102,6 +110,7 @@ def read_managed_run(
     # Without its specification, it is unknown which parameters a recipe has.
     known = values.used if specification is not None else (*values.used, *method.keys)
     problems += _ignored(facts, train, kind, known)
+    problems += reward_problems(_packed_rewards(train))
     if teacher is not None:
         problems += _teacher_problems(facts, teacher)
     if problems:
@@ -109,6 +118,12 @@ def read_managed_run(
     assert model is not None, "its absence is a problem"
     left = tuple(key for key in _LEFT if key not in values.used and _has(train, key))
     return ManagedRun(facts, model, method, train, kind, teacher, values.values, left)
+
+
+def _packed_rewards(job: Job) -> tuple[RewardSection, ...]:
+    if job.resources.grader or not isinstance(job.method, Grpo):
+        return ()
+    return tuple(job.method.reward)
 
 
 def _train_stage(job: Job | Pipeline) -> tuple[Job, DistillText | None, str] | Problem:

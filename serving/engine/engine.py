@@ -1,7 +1,7 @@
-"""Continuous batching: a thread that reads new prompts and adds a token to every answer in turn.
+"""Continuous batching: a thread whose steps read new prompts and add a token to every answer.
 
-A prompt is read in parts, between which the answers in progress continue. A request that has ended
-leaves its place to the next one at once.
+A long prompt is read in parts, with each of which the answers in progress continue. A request that
+has ended leaves its place to the next one at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.engine.base import STOPPING, TIMED_OUT, UNLOADED, EngineLoad, end_waiting
-from serving.engine.executor import Executor, NextTokens, PromptPart, SlotMove
+from serving.engine.executor import Executor, SequencePart, SlotMove
 from serving.engine.requests import GenerationRequest
 from serving.engine.sampling import TokenLogProb, choose_tokens, log_probs_of
 from serving.engine.sequence import RunningSequence
@@ -31,7 +31,7 @@ class EngineLimits:
 
     Attributes:
         max_running: Most answers in progress at the same time.
-        prompt_chunk: Tokens of a prompt that are read between two steps of the answers.
+        prompt_chunk: Tokens of prompts that a step reads.
         cache_tokens: Most tokens that the cache holds; None for no limit. A request that is alone
             is answered in any case.
     """
@@ -142,7 +142,6 @@ class Engine:
         while self._admit():
             self._run_tasks()
             try:
-                self._read_prompts()
                 self._step()
             except Exception as error:
                 # The next requests may succeed: the most likely cause is memory.
@@ -201,50 +200,36 @@ class Engine:
         name = request.adapter
         return RunningSequence(request, self._tokenizers[name], self._end_ids[name])
 
-    def _read_prompts(self) -> None:
-        """Read parts of prompts, as many tokens as a step may wait for."""
-        budget = self._limits.prompt_chunk
-        for slot, sequence in enumerate(self._running):
-            while sequence.reading and budget > 0 and not sequence.request.cancelled:
-                budget -= self._read(slot, sequence, budget)
-
-    def _read(self, slot: int, sequence: RunningSequence, size: int) -> int:
-        """Read a part of a prompt, and begin the answer when the prompt has been read.
-
-        Returns:
-            Number of tokens that were read.
-        """
-        chunk = sequence.next_chunk(size)
-        settings = sequence.request.settings
-        scored = settings.prompt_log_probs is not None
-        adapter = sequence.request.adapter
-        logits = self._executor.read(PromptPart(slot, chunk, sequence.cached, adapter, scored))
-        sequence.add_prompt_logits(logits, chunk)
-        sequence.cached += len(chunk)
-        if not sequence.reading:
-            if settings.max_tokens:
-                self._add_tokens([sequence], logits[-1:])
+    def _step(self) -> None:
+        """Read parts of prompts, and add a token to every answer in progress."""
+        self._release()
+        step = self._next_parts()
+        if not step:
+            return
+        logits = self._executor.forward([part for _, part in step])
+        writing, rows, end = [], [], 0
+        for sequence, part in step:
+            begin, end = end, end + part.keep
+            sequence.advance(part, logits[begin:end])
+            if sequence.reading:
+                continue
+            if sequence.request.settings.max_tokens:
+                writing.append(sequence)
+                rows.append(end - 1)
             else:
                 sequence.end("length")
-        return len(chunk)
+        if writing:
+            self._add_tokens(writing, logits if len(rows) == len(logits) else logits[rows])
 
-    def _step(self) -> None:
-        """Add a token to every answer in progress."""
-        self._release()
-        slots = [slot for slot, sequence in enumerate(self._running) if not sequence.reading]
-        if not slots:
-            return
-        writing = [self._running[slot] for slot in slots]
-        tokens = NextTokens(
-            slots,
-            [sequence.tokens[-1] for sequence in writing],
-            [sequence.cached for sequence in writing],
-            [sequence.request.adapter for sequence in writing],
-        )
-        logits = self._executor.step(tokens)
-        for sequence in writing:
-            sequence.cached += 1
-        self._add_tokens(writing, logits)
+    def _next_parts(self) -> list[tuple[RunningSequence, SequencePart]]:
+        """Return what a step reads of each sequence."""
+        budget = self._limits.prompt_chunk
+        parts = []
+        for slot, sequence in enumerate(self._running):
+            if part := sequence.next_part(slot, budget):
+                parts.append((sequence, part))
+                budget -= len(part.ids) if sequence.reading else 0
+        return parts
 
     def _add_tokens(self, sequences: list[RunningSequence], logits: Any) -> None:
         tokens = choose_tokens(

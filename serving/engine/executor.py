@@ -1,4 +1,8 @@
-"""Forward passes for many sequences, each at its own length, with its own adapter."""
+"""Forward passes for many sequences, each at its own length, with its own adapter.
+
+There are three executors. `PackedExecutor` (`packed_executor.py`) is the fastest; the two of this
+module serve the models that it cannot compute.
+"""
 
 from __future__ import annotations
 
@@ -15,39 +19,22 @@ from serving.engine.slot_cache import CacheWindow, SlotCache
 
 
 @dataclass(frozen=True)
-class PromptPart:
-    """Tokens of a prompt that are read next.
+class SequencePart:
+    """Tokens of a sequence that a step reads: a part of its prompt, or the last of its answer.
 
     Attributes:
         slot: Slot of the sequence.
         ids: The tokens.
         start: Position of the first of them.
         adapter: Adapter of the sequence.
-        all_logits: Return the logits after each token, not only the last.
+        keep: Number of last tokens whose logits are returned.
     """
 
     slot: int
     ids: Sequence[int]
     start: int
     adapter: str | None = None
-    all_logits: bool = False
-
-
-@dataclass(frozen=True)
-class NextTokens:
-    """One more token of each of several sequences.
-
-    Attributes:
-        slots: Slots of the sequences.
-        ids: The token of each.
-        starts: Its position in each.
-        adapters: Adapter of each.
-    """
-
-    slots: Sequence[int]
-    ids: Sequence[int]
-    starts: Sequence[int]
-    adapters: Sequence[str | None]
+    keep: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,18 +55,19 @@ class SlotMove:
 class Executor(Protocol):
     """Forward passes of a model over sequences in numbered slots."""
 
-    def read(self, part: PromptPart) -> Tensor:
-        """Return the logits after tokens of a prompt, [tokens or 1, vocabulary], in fp32."""
+    def forward(self, parts: Sequence[SequencePart]) -> Tensor:
+        """Return the logits of the tokens that the parts keep, [tokens kept, vocabulary], in fp32.
 
-    def step(self, tokens: NextTokens) -> Tensor:
-        """Return the logits after one more token of each sequence, in fp32."""
+        Args:
+            parts: New tokens of sequences, at most one part for each.
+        """
 
     def move(self, move: SlotMove) -> None:
         """Move a sequence to another slot."""
 
 
 class BatchedExecutor:
-    """Executor that answers all sequences in one forward pass.
+    """Executor with a forward pass for each part of a prompt and one for all single tokens.
 
     Args:
         switch: Causal language model with its adapters.
@@ -91,66 +79,40 @@ class BatchedExecutor:
         self._cache = SlotCache(config.num_hidden_layers)
         self._mask = MaskBuilder(switch.model)
 
-    def read(self, part: PromptPart) -> Tensor:
-        """Return the logits after tokens of a prompt."""
-        keep = 0 if part.all_logits else 1
-        (logits,) = self._forward([part.slot], [list(part.ids)], [part.start], [part.adapter], keep)
-        return logits
-
-    def step(self, tokens: NextTokens) -> Tensor:
-        """Return the logits after one more token of each sequence."""
-        count = len(tokens.ids)
-        result: list[Tensor] = [torch.empty(0)] * count
-        for group in self._switch.groups(tokens.adapters):
-            logits = self._forward(
-                [tokens.slots[index] for index in group],
-                [[tokens.ids[index]] for index in group],
-                [tokens.starts[index] for index in group],
-                [tokens.adapters[index] for index in group],
-                1,
-            )
-            if len(group) == count:
-                return logits[:, -1]
-            for index, row in zip(group, logits[:, -1], strict=True):
-                result[index] = row
-        return torch.stack(result)
+    def forward(self, parts: Sequence[SequencePart]) -> Tensor:
+        """Return the logits of the tokens that the parts keep."""
+        single = [index for index, part in enumerate(parts) if len(part.ids) == 1]
+        groups = self._switch.groups([parts[index].adapter for index in single])
+        batches = [[single[place] for place in group] for group in groups if group]
+        batches += [[index] for index, part in enumerate(parts) if len(part.ids) > 1]
+        logits: dict[int, Tensor] = {}
+        for batch in batches:
+            chosen = [parts[index] for index in batch]
+            logits.update(zip(batch, self._forward(chosen), strict=True))
+        return torch.cat([_kept(logits[index], part) for index, part in enumerate(parts)])
 
     def move(self, move: SlotMove) -> None:
         """Move a sequence to another slot."""
         with torch.inference_mode():
             self._cache.move(move.source, move.target, move.length)
 
-    def _forward(
-        self,
-        slots: Sequence[int],
-        ids: list[list[int]],
-        starts: Sequence[int],
-        adapters: Sequence[str | None],
-        keep: int,
-    ) -> Tensor:
-        """Return logits, [sequences, tokens kept, vocabulary].
-
-        Args:
-            slots: Slots of the sequences.
-            ids: New tokens of each, the same number for all.
-            starts: Position of the first new token of each.
-            adapters: Adapter of each.
-            keep: Number of last tokens whose logits are returned; 0 for all.
-        """
+    def _forward(self, parts: Sequence[SequencePart]) -> Tensor:
+        """Return logits, [parts, tokens kept, vocabulary]; the parts have the same length."""
         device = self._switch.model.device
-        tokens = torch.tensor(ids, device=device)
-        first = torch.tensor(starts, device=device)[:, None]
+        tokens = torch.tensor([list(part.ids) for part in parts], device=device)
+        first = torch.tensor([part.start for part in parts], device=device)[:, None]
         positions = first + torch.arange(tokens.shape[1], device=device)
-        width = max(starts) + tokens.shape[1]
-        self._cache.select(CacheWindow(torch.tensor(slots, device=device), positions, width))
-        with torch.inference_mode(), self._switch.active(adapters):
+        width = max(part.start for part in parts) + tokens.shape[1]
+        slots = torch.tensor([part.slot for part in parts], device=device)
+        self._cache.select(CacheWindow(slots, positions, width))
+        with torch.inference_mode(), self._switch.active([part.adapter for part in parts]):
             logits: Tensor = self._switch.model(
                 input_ids=tokens,
                 position_ids=positions,
                 attention_mask=self._mask(positions, width),
                 past_key_values=self._cache,
                 use_cache=True,
-                logits_to_keep=keep,
+                logits_to_keep=max(1, *(part.keep for part in parts)),
             ).logits
         return logits.float()
 
@@ -166,8 +128,11 @@ class SequentialExecutor:
         self._switch = switch
         self._caches: dict[int, Any] = {}
 
-    def read(self, part: PromptPart) -> Tensor:
-        """Return the logits after tokens of a prompt."""
+    def forward(self, parts: Sequence[SequencePart]) -> Tensor:
+        """Return the logits of the tokens that the parts keep."""
+        return torch.cat([_kept(self._forward(part), part) for part in parts])
+
+    def _forward(self, part: SequencePart) -> Tensor:
         if part.start == 0:
             self._caches.pop(part.slot, None)
         device = self._switch.model.device
@@ -176,18 +141,17 @@ class SequentialExecutor:
                 input_ids=torch.tensor([list(part.ids)], device=device),
                 past_key_values=self._caches.get(part.slot),
                 use_cache=True,
-                logits_to_keep=0 if part.all_logits else 1,
+                logits_to_keep=max(1, part.keep),
             )
         self._caches[part.slot] = output.past_key_values
         logits: Tensor = output.logits[0].float()
         return logits
 
-    def step(self, tokens: NextTokens) -> Tensor:
-        """Return the logits after one more token of each sequence."""
-        each = zip(tokens.slots, tokens.ids, tokens.starts, tokens.adapters, strict=True)
-        parts = [PromptPart(slot, [token], start, adapter) for slot, token, start, adapter in each]
-        return torch.stack([self.read(part)[-1] for part in parts])
-
     def move(self, move: SlotMove) -> None:
         """Move a sequence to another slot."""
         self._caches[move.target] = self._caches.pop(move.source)
+
+
+def _kept(logits: Tensor, part: SequencePart) -> Tensor:
+    """Return the logits of the last tokens of a part that it keeps."""
+    return logits[len(logits) - part.keep :]

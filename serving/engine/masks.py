@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_KINDS = {"full_attention", "sliding_attention"}
+
 
 class MaskBuilder:
     """Builder of the masks of a model.
@@ -30,7 +32,12 @@ class MaskBuilder:
         Args:
             positions: Position of each new token, [sequences, tokens].
             width: Number of keys.
+
+        Raises:
+            NotImplementedError: The model has layers of a kind whose mask is not known.
         """
+        if unknown := self._kinds - _KINDS:
+            raise NotImplementedError(f"the model has layers of {', '.join(sorted(unknown))}")
         keys = torch.arange(width, device=positions.device)
         distance = positions[:, None, :, None] - keys
         full = distance >= 0

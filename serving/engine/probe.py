@@ -12,10 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serving.engine.executor import Executor, NextTokens, PromptPart
+from serving.engine.executor import Executor, SequencePart
 
-_LENGTHS = (3, 9)
-_CHUNK = 5
+_LENGTHS = (4, 10)
+_STEPS = (
+    ((0, 0, 2, 0), (1, 0, 5, 0)),
+    ((0, 2, 3, 0), (1, 5, 9, 1)),
+    ((0, 3, 4, 1), (1, 9, 10, 1)),
+)
+"""Slot, first token, token after the last, and tokens whose logits are kept, of each part.
+
+They have all that a step can have: first and later parts of prompts, single tokens, and parts that
+keep nothing.
+"""
 
 
 def batch_problem(model: Any, executor: Executor) -> str | None:
@@ -27,17 +36,23 @@ def batch_problem(model: Any, executor: Executor) -> str | None:
     """
     vocabulary = model.get_input_embeddings().weight.shape[0]
     rows = [
-        [(7 * place + 13 * row + 5) % vocabulary for place in range(length + 1)]
+        [(7 * place + 13 * row + 5) % vocabulary for place in range(length)]
         for row, length in enumerate(_LENGTHS)
     ]
+    kept = [rows[slot][:end] for step in _STEPS for slot, _, end, keep in step if keep]
     try:
-        expected = torch.stack([_plain(model, row) for row in rows])
-        for slot, row in enumerate(rows):
-            for start in range(0, len(row) - 1, _CHUNK):
-                chunk = row[start : min(start + _CHUNK, len(row) - 1)]
-                executor.read(PromptPart(slot, chunk, start))
-        last = [row[-1] for row in rows]
-        found = executor.step(NextTokens([0, 1], last, _LENGTHS, [None, None]))
+        expected = torch.stack([_plain(model, row) for row in kept])
+        found = torch.cat(
+            [
+                executor.forward(
+                    [
+                        SequencePart(slot, rows[slot][begin:end], begin, keep=keep)
+                        for slot, begin, end, keep in step
+                    ]
+                )
+                for step in _STEPS
+            ]
+        )
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     deviation = float((found - expected).abs().max())

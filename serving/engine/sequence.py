@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from serving.engine.executor import SequencePart
 from serving.engine.requests import AnswerPart, FinishReason, GenerationRequest
 from serving.engine.sampling import TokenLogProb, log_probs_of
 from serving.engine.text_stream import TextStream
@@ -35,17 +36,37 @@ class RunningSequence:
         """True while a part of the prompt is not in the cache."""
         return self.cached < len(self.request.prompt)
 
-    def next_chunk(self, size: int) -> list[int]:
-        """Return the next tokens of the prompt to read."""
-        return self.request.prompt[self.cached : self.cached + size]
+    def next_part(self, slot: int, budget: int) -> SequencePart | None:
+        """Return the tokens to read next; None if there is no budget for a part of the prompt.
 
-    def add_prompt_logits(self, logits: Tensor, chunk: list[int]) -> None:
-        """Take the log-probabilities of a part of the prompt, before it counts as cached."""
+        Args:
+            slot: Slot of the sequence.
+            budget: Most tokens of a part of the prompt.
+        """
+        adapter, settings = self.request.adapter, self.request.settings
+        if not self.reading:
+            return SequencePart(slot, self.tokens[-1:], self.cached, adapter)
+        ids = self.request.prompt[self.cached : self.cached + max(0, budget)]
+        if not ids:
+            return None
+        keep = int(self.cached + len(ids) == len(self.request.prompt) and settings.max_tokens > 0)
+        if settings.prompt_log_probs is not None:
+            keep = len(ids)
+        return SequencePart(slot, ids, self.cached, adapter, keep)
+
+    def advance(self, part: SequencePart, logits: Tensor) -> None:
+        """Count a part as cached, and take the log-probabilities of the prompt from its logits.
+
+        Args:
+            part: What was read.
+            logits: Logits of the tokens that it keeps, [tokens, vocabulary].
+        """
         top = self.request.settings.prompt_log_probs
-        if top is not None:
-            following = self.request.prompt[self.cached + 1 : self.cached + len(chunk) + 1]
+        if self.reading and top is not None:
+            following = self.request.prompt[self.cached + 1 : self.cached + len(part.ids) + 1]
             found = log_probs_of(logits[: len(following)], following, top)
             self._prompt_log_probs.extend(found)
+        self.cached += len(part.ids)
 
     def add(self, token: int, log_prob: tuple[TokenLogProb, ...]) -> None:
         """Add a token to the answer and deliver what can be said of it."""

@@ -51,7 +51,7 @@ class SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate nothing yet: `_grow` does."""
         self.keys, self.values = (
-            states.new_zeros(0, states.shape[1], 0, states.shape[3])
+            states.new_zeros(0, states.shape[-3], 0, states.shape[-1])
             for states in (key_states, value_states)
         )
         self.is_initialized = True
@@ -60,16 +60,35 @@ class SlotLayer(CacheLayerMixin):
         self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Write the states of new tokens, and return all states that these tokens attend to."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
         window = self.window
         assert window is not None
-        self._grow(int(window.rows.max()) + 1, window.width)
-        rows = window.rows[:, None]
-        self.keys[rows, :, window.positions] = key_states.transpose(1, 2)
-        self.values[rows, :, window.positions] = value_states.transpose(1, 2)
+        rows, extent = window.rows[:, None], (int(window.rows.max()) + 1, window.width)
+        self.write(key_states, value_states, rows, window.positions, extent)
         chosen = window.rows if self.span is None else self.span
         return self.keys[chosen, :, : window.width], self.values[chosen, :, : window.width]
+
+    def write(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        extent: tuple[int, int],
+    ) -> None:
+        """Write the states of new tokens.
+
+        Args:
+            key_states: Keys, [sequences, heads, tokens, head size].
+            value_states: Values, likewise.
+            rows: Slot of each token, [sequences, tokens] or [sequences, 1].
+            positions: Position of each token, [sequences, tokens].
+            extent: Number of slots and of positions that the cache must have.
+        """
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self._grow(*extent)
+        self.keys[rows, :, positions] = key_states.transpose(1, 2)
+        self.values[rows, :, positions] = value_states.transpose(1, 2)
 
     def _grow(self, rows: int, width: int) -> None:
         """Make room for slots and positions, at least doubling it: growing copies everything."""

@@ -4,6 +4,7 @@ from stacks.nag.suppression import Suppression
 
 _ROLE = r"security/BedrockCustomization/Policy/Resource"
 _ENGINEER = r"security/Engineer/Serving/Resource"
+_JOBS = r"security/(Training|JobWithSecrets)/Policy/Resource"
 _ARN = r"arn:<AWS::Partition>:"
 _ACCOUNT = r"[a-z0-9-]*:(\d+|<AWS::AccountId>):"
 
@@ -26,7 +27,7 @@ CUSTOMIZATION = (
     ),
     Suppression(
         rf"IAM5\[Resource::{_ARN}lambda:{_ACCOUNT}function:[a-z0-9-]+-grader-\*\]",
-        _ROLE,
+        rf"{_ROLE}|{_ENGINEER}|{_JOBS}",
         "Graders are built for each reward; their names begin with that of the environment.",
     ),
     Suppression(
@@ -36,7 +37,7 @@ CUSTOMIZATION = (
     ),
     Suppression(
         rf"IAM5\[Resource::{_ARN}s3:::jumpstart-\*-[^/\]]+(/\*)?\]",
-        rf"{_ENGINEER}|security/(Training|JobWithSecrets)/Policy/Resource",
+        rf"{_ENGINEER}|{_JOBS}",
         "AWS owns these buckets, which hold the recipes and the weights of its hub.",
     ),
     Suppression(
@@ -49,5 +50,15 @@ CUSTOMIZATION = (
         rf"IAM5\[Resource::{_ARN}sagemaker:[^\]]*:hub-content/SageMakerPublicHub/Model/\*\]",
         _ENGINEER,
         "Models of the public hub are read by their names, with their versions.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}sagemaker:{_ACCOUNT}hub-content/[a-z0-9-]+-graders/JsonDoc/\*\]",
+        rf"{_ENGINEER}|{_JOBS}",
+        "An evaluator is made for each run, in a hub of the environment.",
+    ),
+    Suppression(
+        rf"IAM5\[Resource::{_ARN}logs:{_ACCOUNT}log-group:/aws/lambda/[a-z0-9-]+-graders:\*\]",
+        r"security/Grader/Policy/Resource",
+        "Lambda names the log streams; the resource is one log group.",
     ),
 )

@@ -6,6 +6,7 @@ docs.aws.amazon.com/bedrock/latest/userguide/custom-model-job-access-security.ht
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
+from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import (
     IamContext,
     allow,
@@ -13,6 +14,7 @@ from stacks.policies.iam_statements import (
     read_bucket,
     read_key,
     use_key,
+    write_logs,
 )
 
 UPLOADS = "uploads/*"
@@ -36,9 +38,42 @@ def role_statements(context: IamContext) -> list[iam.PolicyStatement]:
         allow("WriteModels", ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], [models]),
         read_key(context.data, "Data"),
         use_key(context.models, "Models"),
-        allow("CallGraders", ["lambda:InvokeFunction"], [_grader(context)]),
+        call_graders(context),
         *_network_statements(context),
     ]
+
+
+def call_graders(context: IamContext) -> iam.PolicyStatement:
+    """Return the permission to call the graders of an environment."""
+    return allow("CallGraders", ["lambda:InvokeFunction"], [_grader(context)])
+
+
+def grader_log_group(names: ResourceNames) -> str:
+    """Return the name of the log group of an environment's graders."""
+    return f"/aws/lambda/{names.prefix}-graders"
+
+
+def grader_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permission of a grader, which computes scores from its event: to write its log.
+
+    Args:
+        context: Names and keys of the environment.
+    """
+    return [write_logs(context, grader_log_group(context.names))]
+
+
+def read_evaluators(context: IamContext) -> iam.PolicyStatement:
+    """Return the permission to read the evaluators of an environment, which name its graders."""
+    hub = context.names.arn("sagemaker", f"hub/{_grader_hub(context)}")
+    return allow("ReadEvaluators", ["sagemaker:DescribeHubContent"], [hub, _evaluator(context)])
+
+
+def _grader_hub(context: IamContext) -> str:
+    return f"{context.names.prefix}-graders"
+
+
+def _evaluator(context: IamContext) -> str:
+    return context.names.arn("sagemaker", f"hub-content/{_grader_hub(context)}/JsonDoc/*")
 
 
 def _grader(context: IamContext) -> str:
@@ -80,12 +115,15 @@ def _network_statements(context: IamContext) -> list[iam.PolicyStatement]:
     ]
 
 
-def engineer_statements(context: IamContext, *, role: iam.IRole) -> list[iam.PolicyStatement]:
+def engineer_statements(
+    context: IamContext, *, role: iam.IRole, grader: iam.IRole
+) -> list[iam.PolicyStatement]:
     """Return the permissions of engineers to customize models, and to read SageMaker's hub.
 
     Args:
         context: Names and keys of the environment.
         role: Role that they pass to Bedrock.
+        grader: Role that they pass to the functions that score answers.
     """
     arn, region = context.names.arn, context.names.region
     jobs, models = arn("bedrock", "model-customization-job/*"), arn("bedrock", "custom-model/*")
@@ -111,6 +149,29 @@ def engineer_statements(context: IamContext, *, role: iam.IRole) -> list[iam.Pol
             ["iam:PassRole"],
             [role.role_arn],
             {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}},
+        ),
+        allow(
+            "ManageGraders",
+            [
+                "lambda:CreateFunction",
+                "lambda:DeleteFunction",
+                "lambda:GetFunction",
+                "lambda:TagResource",
+                "lambda:UpdateFunctionCode",
+            ],
+            [_grader(context)],
+        ),
+        allow(
+            "ManageEvaluators",
+            ["sagemaker:CreateHub", "sagemaker:DeleteHubContent", "sagemaker:ImportHubContent"],
+            [context.names.arn("sagemaker", f"hub/{_grader_hub(context)}"), _evaluator(context)],
+        ),
+        read_evaluators(context),
+        allow(
+            "PassGraderRole",
+            ["iam:PassRole"],
+            [grader.role_arn],
+            {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
         ),
         # Bedrock encrypts the model with the key of the person who starts the job.
         allow(

@@ -16,7 +16,11 @@ from stacks.policies.iam_statements import (
     write_bucket,
     write_logs,
 )
-from stacks.policies.managed_customization import hub_statements
+from stacks.policies.managed_customization import (
+    call_graders,
+    hub_statements,
+    read_evaluators,
+)
 from stacks.settings import Environment
 
 JOB_LOGS = ("/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs")
@@ -51,7 +55,7 @@ def statements(
         arns = [secret_arn(context, name) for name in secret_names(environment.storage)]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
     if environment.training.managed_customization:
-        allowed += hub_statements(context)
+        allowed += [*hub_statements(context), call_graders(context), read_evaluators(context)]
     return [*allowed, *ask_judges(context, environment)]
 
 

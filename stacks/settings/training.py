@@ -31,7 +31,7 @@ class TrainingSettings(SettingsSection):
     managed_customization: bool = Field(
         False,
         description="let engineers train by managed customization (Bedrock, serverless SageMaker) "
-        "and on the weights of JumpStart; creates the role of Bedrock",
+        "and on the weights of JumpStart; creates the roles of Bedrock and of graders",
     )
     registry_readers: tuple[AccountId, ...] = Field(
         (),

@@ -18,6 +18,7 @@ import yaml
 
 from launch.inspect_run import open_run
 from launch.status import Status
+from tests.emulated_s3 import emulated_s3, s3_client
 from tests.launch.ray_packages import ray_path
 from tests.launch.slurm_cluster import SlurmCluster, slurm_cluster, why_not
 
@@ -144,32 +145,17 @@ def _nodes(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
 
 
 def _s3(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
-    import boto3
-
-    server = pytest.importorskip("moto.server", reason="the extra `infra` is not installed")
-    emulated = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    emulated.start()
-    try:
-        host, port = emulated.get_host_and_port()
-        url = f"http://{host}:{port}"
-        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-        client = boto3.client(
-            "s3",
-            endpoint_url=url,
-            region_name="us-east-1",
-            **{name.lower(): value for name, value in keys.items()},
-        )
-        # A bucket per test: all emulated servers of a process share their buckets.
+    # A bucket per test: all emulated servers of a process share their buckets.
+    with emulated_s3() as environment:
+        client = s3_client(environment)
         client.create_bucket(Bucket="executors")
         job = _job(folder, document, "s3://executors/sets")
-        _end(_start(job, AWS_ENDPOINT_URL=url, AWS_REGION="us-east-1", **keys))
+        _end(_start(job, **environment))
         stored = {
             item["Key"]: client.get_object(Bucket="executors", Key=item["Key"])["Body"].read()
             for item in client.list_objects_v2(Bucket="executors")["Contents"]
             if not item["Key"].endswith("/")  # empty objects that pyarrow makes for folders
         }
-    finally:
-        emulated.stop()
     digest = stored.pop("sets/tidy/latest").decode()
     return {name.removeprefix(f"sets/tidy/{digest}/"): data for name, data in stored.items()}
 
@@ -230,6 +216,29 @@ def test_every_executor_writes_the_bytes_of_one_process(
     request: pytest.FixtureRequest,
 ) -> None:
     assert execute(tmp_path / "here", document, request) == local
+
+
+@pytest.mark.parametrize("execute", [_ray, pytest.param(_slurm, marks=needs_slurm)])
+def test_an_executor_reads_sources_in_s3(
+    execute: Callable[..., dict[str, bytes]],
+    tmp_path: Path,
+    document: dict[str, Any],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with emulated_s3() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        client = s3_client(environment)
+        bucket = f"sources-{execute.__name__.strip('_')}"
+        client.create_bucket(Bucket=bucket)
+        for path in document["prepare"]["sources"]:
+            client.upload_file(path, bucket, f"raw/{Path(path).name}")
+        prepare = {**document["prepare"], "sources": f"s3://{bucket}/raw"}
+        remote = {**document, "prepare": prepare}
+        _end(_start(_job(tmp_path / "one", remote)))
+        expected = _bytes(tmp_path / "one/out/tidy/latest")
+        assert execute(tmp_path / "here", remote, request) == expected
 
 
 @pytest.mark.root

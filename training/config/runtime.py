@@ -248,6 +248,7 @@ class Resources(ConfigSection):
     left out."""
     grader: str | None = None
     """ARN of what scores answers in reinforcement fine-tuning by a provider: on Bedrock a Lambda
-    function, on SageMaker an evaluator of its hub."""
+    function, on SageMaker an evaluator of its hub. When left out, the rewards of the method become
+    such a function."""
     partition: str | None = None
     """Slurm partition; the cluster's default when left out."""

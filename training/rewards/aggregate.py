@@ -10,12 +10,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training.config.rewards import RewardSection
 from training.data.schema.rows import PromptRow
 from training.errors import GuardError
-from training.rewards.base import Prompt, Reward, RewardContext, build_reward
+from training.rewards.base import Prompt, Reward, build_reward
+
+if TYPE_CHECKING:
+    from training.config.rewards import RewardSection
+    from training.rewards.context import RewardContext
 
 PATIENCE = 20
 """Consecutive steps in which every answer may get the same reward."""
@@ -52,9 +55,14 @@ class CompositeReward:
 
     @classmethod
     def from_sections(
-        cls, sections: Sequence[RewardSection], context: RewardContext
+        cls, sections: Sequence[RewardSection], context: RewardContext | None
     ) -> CompositeReward:
-        """Return the sum of the rewards that a job names."""
+        """Return the sum of the rewards that a job names.
+
+        Args:
+            sections: Sections of the rewards.
+            context: Resources of the run; None if each reward needs only the answer and its row.
+        """
         kinds = [str(section.kind) for section in sections]  # type: ignore[attr-defined]  # all have
         occurrences, seen = Counter(kinds), Counter[str]()
         names = []

@@ -1,21 +1,22 @@
-"""Reward interface, its base class for answers scored one by one, and the context of a run."""
+"""Reward interface, and its base class for answers scored one by one.
+
+Nothing here, nor in the rewards that need no package, imports a third-party package: the same files
+score answers in a Lambda function (`launch.managed.graders`).
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-
-from training.config.rewards import RewardSection
 from training.data.readers.records import abbreviate
 from training.data.schema.column_names import SPELLINGS, column_key
 from training.data.schema.rows import Message, PromptRow
-from training.run_folder import RunFolder
-from training.trainer.context import TrainerContext
+
+if TYPE_CHECKING:
+    from training.config.rewards import RewardSection
+    from training.rewards.context import RewardContext
 
 Prompt = str | list[Message]
 
@@ -76,33 +77,13 @@ def reference_fix(row: PromptRow) -> str:
     )
 
 
-@dataclass(frozen=True)
-class RewardContext:
-    """Resources of the run that a reward may use.
+def build_reward(section: RewardSection, context: RewardContext | None) -> Reward:
+    """Return the reward that a job's section describes.
 
-    Attributes:
-        device: Device of a reward model.
-        folder: Run folder, for files that persist between steps.
-        cache: Folder of judges' replies that runs share; the run folder is used if it is None.
-        max_cost_usd: Limit for the cost of a judge's calls in this run; None for no limit.
-        policy: Model in training, if a reward model may use its backbone.
+    Args:
+        section: Section of the reward.
+        context: Resources of the run; None for a reward that needs only the answer and its row.
     """
-
-    device: torch.device
-    folder: Path
-    cache: Path | None = None
-    max_cost_usd: float | None = None
-    policy: Any = None
-
-    @classmethod
-    def from_trainer_context(cls, setup: TrainerContext, policy: Any = None) -> RewardContext:
-        """Return the resources of a training run."""
-        cost, cache = setup.job.resources.max_cost, RunFolder(setup.folder).cache
-        return cls(setup.world.device, setup.folder, cache, cost, policy)
-
-
-def build_reward(section: RewardSection, context: RewardContext) -> Reward:
-    """Return the reward that a job's section describes."""
     module, _, name = section.impl.partition(":")
     reward: Reward = getattr(importlib.import_module(module), name)(section, context)
     return reward

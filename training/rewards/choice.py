@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from training.config.rewards import ChoiceReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import PerAnswerReward, Reward, RewardContext, reference_fix
+from training.rewards.base import PerAnswerReward, Reward, reference_fix
+
+if TYPE_CHECKING:
+    from training.config.rewards import ChoiceReward
+    from training.rewards.context import RewardContext
 
 
 class _ChoiceReward(PerAnswerReward):

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from training.config.rewards import CodeTestsReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.base import Prompt, Reward
+from training.rewards.context import RewardContext
 from training.rewards.sandbox.program_tester import ProgramTester, as_tests, extract_program
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from training.config.rewards import ContainsReward
+from typing import TYPE_CHECKING
+
 from training.data.schema.rows import PromptRow
-from training.rewards.base import PerAnswerReward, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Reward
+
+if TYPE_CHECKING:
+    from training.config.rewards import ContainsReward
+    from training.rewards.context import RewardContext
 
 
 class _ContainsReward(PerAnswerReward):

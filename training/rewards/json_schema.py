@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from jsonschema import SchemaError
@@ -12,10 +12,13 @@ from jsonschema.validators import validator_for
 from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 from referencing.exceptions import Unresolvable
 
-from training.config.rewards import JsonSchemaReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import PerAnswerReward, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Reward
+
+if TYPE_CHECKING:
+    from training.config.rewards import JsonSchemaReward
+    from training.rewards.context import RewardContext
 
 _FENCE = "```"
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from training.config.rewards import JudgeReward
 from training.data.schema.rows import Message, PromptRow
 from training.judges.base import Judge, JudgeContext, JudgeUsage, ask, build_judge
-from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.base import Prompt, Reward
+from training.rewards.context import RewardContext
 
 logger = logging.getLogger(__name__)
 

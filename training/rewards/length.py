@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from training.config.rewards import LengthReward
+from typing import TYPE_CHECKING
+
 from training.data.schema.rows import PromptRow
-from training.rewards.base import PerAnswerReward, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Reward
 from training.rewards.word_count import split_words
+
+if TYPE_CHECKING:
+    from training.config.rewards import LengthReward
+    from training.rewards.context import RewardContext
 
 
 class _LengthReward(PerAnswerReward):

@@ -16,7 +16,8 @@ from training.data.schema.rows import PromptRow, UnpairedRow
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
 from training.models.locate import explain_missing
-from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.base import Prompt, Reward
+from training.rewards.context import RewardContext
 from training.rewards.model_scorer import Scorer, StandaloneScorer
 from training.rewards.shared_backbone import SharedBackboneScorer, why_not_shareable
 

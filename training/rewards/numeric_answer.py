@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
-from training.config.rewards import NumericAnswerReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import PerAnswerReward, Reward, RewardContext, reference_fix
+from training.rewards.base import PerAnswerReward, Reward, reference_fix
+
+if TYPE_CHECKING:
+    from training.config.rewards import NumericAnswerReward
+    from training.rewards.context import RewardContext
 
 _NUMBER = re.compile(
     r"""

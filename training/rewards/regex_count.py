@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import regex
 
-from training.config.rewards import RegexCountReward
 from training.data.schema.rows import PromptRow
-from training.rewards.base import PerAnswerReward, Prompt, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Prompt, Reward
+
+if TYPE_CHECKING:
+    from training.config.rewards import RegexCountReward
+    from training.rewards.context import RewardContext
 
 logger = logging.getLogger(__name__)
 LIMIT_S = 0.5

@@ -47,6 +47,7 @@ DEPLOYED = SM + "endpoint/temper-all-assistant"
 COMPONENT = SM + "inference-component/temper-all-drafts"
 JOB_GROUP = LOGS + "/aws/sagemaker/TrainingJobs"
 FUNCTION_GROUP = LOGS + "/temper/temper-all/undeploy-throughput"
+INVOCATIONS = LOGS + "/temper/temper-all/bedrock-invocations"
 CLUSTER_GROUP = LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc"
 QUEUE = "arn:aws:sqs:us-east-1:111122223333:temper-all-monitoring-NewsDlq-ABC"
 FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:temper-all-monitoring-News-ABC"
@@ -93,6 +94,9 @@ _BEDROCK = "arn:aws:bedrock:us-east-1:111122223333:"
 _CUSTOMIZATION = _BEDROCK + "model-customization-job/amazon.nova-micro-v1.0/abcdefghijkl"
 _NOVA = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
 _HUB_MODEL = "arn:aws:sagemaker:us-east-1:aws:hub-content/SageMakerPublicHub/Model/qwen3/1.0.0"
+_GRADER = "arn:aws:lambda:us-east-1:111122223333:function:temper-all-grader-SageMaker-0123456789ab"
+_GRADER_HUB = SM + "hub/temper-all-graders"
+_EVALUATOR = SM + "hub-content/temper-all-graders/JsonDoc/grader-0123456789ab/1.0.0"
 _GRANT = {
     "kms:ViaService": "bedrock.us-east-1.amazonaws.com",
     "kms:CallerAccount": "111122223333",
@@ -104,6 +108,16 @@ _CUSTOMIZE: tuple[Call, ...] = (
     ("bedrock:TagResource", _CUSTOMIZATION, {}),
     ("iam:PassRole", ROLE + "{role:BedrockCustomization}", TO_BEDROCK),
     ("kms:CreateGrant", "{key:models}", _GRANT),
+    ("lambda:CreateFunction", _GRADER, {}),
+    ("lambda:GetFunction", _GRADER, {}),
+    ("lambda:UpdateFunctionCode", _GRADER, {}),
+    ("lambda:DeleteFunction", _GRADER, {}),
+    ("lambda:TagResource", _GRADER, {}),
+    ("iam:PassRole", ROLE + "{role:Grader}", {"iam:PassedToService": "lambda.amazonaws.com"}),
+    ("sagemaker:CreateHub", _GRADER_HUB, {}),
+    ("sagemaker:ImportHubContent", _EVALUATOR, {}),
+    ("sagemaker:DescribeHubContent", _EVALUATOR, {}),
+    ("sagemaker:DeleteHubContent", _EVALUATOR, {}),
     ("sagemaker:DescribeHubContent", _HUB_MODEL, {}),
     ("s3:GetObject", "arn:aws:s3:::jumpstart-cache-prod-us-east-1/recipes/qwen3.json", {}),
 )
@@ -427,6 +441,8 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             *_SEE_DEPLOYMENTS,
             ("s3:ListBucket", "{runs}", {}),
             ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("bedrock:GetModelInvocationLoggingConfiguration", "*", {}),
+            ("logs:FilterLogEvents", INVOCATIONS, {}),
             ("kms:Decrypt", "{key:data}", {}),
         ),
     ),

@@ -34,7 +34,7 @@ from training.models.generate import uniforms
 from training.models.tokenizer import train_tokenizer
 from training.rewards import model as model_reward
 from training.rewards.aggregate import CompositeReward
-from training.rewards.base import RewardContext
+from training.rewards.context import RewardContext
 
 MATHS, ROLLOUT, STOP = (
     f"tests.unit.methods.test_ppo_{name}" for name in ("maths", "rollout", "stop_rules")

@@ -24,7 +24,7 @@ from preparation.config.load import parse_preparation
 from preparation.config.source import PreparedSource
 from preparation.estimate import estimate_on_target
 from preparation.s3_objects import download, list_objects
-from tests.emulated_s3 import KEYS, emulated_s3
+from tests.emulated_s3 import KEYS, emulated_s3, s3_client
 from training.errors import DataError, JobError, RunError
 
 
@@ -43,13 +43,11 @@ def endpoint(environment: dict[str, str]) -> str:
 def s3(
     environment: dict[str, str], endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    import boto3
-
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client = s3_client(environment)
     client.create_bucket(Bucket="raw-data")
     yield client
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST"))

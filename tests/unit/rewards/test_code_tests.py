@@ -20,7 +20,8 @@ from training.config.rewards import CodeTestsReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
 from training.rewards import code_tests
-from training.rewards.base import Reward, RewardContext
+from training.rewards.base import Reward
+from training.rewards.context import RewardContext
 from training.rewards.sandbox import seccomp
 
 pytestmark = pytest.mark.skipif(

@@ -16,7 +16,8 @@ from training.config.rewards import JudgeReward, ModelReward
 from training.data.schema.rows import PromptRow
 from training.errors import ModelError
 from training.rewards import judge, model
-from training.rewards.base import Reward, RewardContext
+from training.rewards.base import Reward
+from training.rewards.context import RewardContext
 
 
 def rows(number: int) -> list[PromptRow]:

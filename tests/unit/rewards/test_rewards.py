@@ -20,7 +20,7 @@ from training.data.schema.rows import PromptRow
 from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError, GuardError
 from training.rewards.aggregate import PATIENCE, CompositeReward
-from training.rewards.base import RewardContext
+from training.rewards.context import RewardContext
 from training.rewards.numeric_answer import final_number
 from training.rewards.word_count import split_words
 

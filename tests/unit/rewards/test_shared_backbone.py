@@ -17,7 +17,7 @@ from training.data.schema.rows import PromptRow
 from training.errors import ModelError
 from training.models.adapter_switching import use_adapter
 from training.models.base_digest import write_base_digest
-from training.rewards.base import RewardContext
+from training.rewards.context import RewardContext
 from training.rewards.model import build
 from training.rewards.model_scorer import StandaloneScorer
 from training.rewards.shared_backbone import SharedBackboneScorer, why_not_shareable

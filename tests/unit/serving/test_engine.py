@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from serving.engine.adapters import AdapterSwitch
 from serving.engine.engine import Engine, EngineLimits
-from serving.engine.executor import BatchedExecutor, NextTokens, PromptPart, SequentialExecutor
+from serving.engine.executor import BatchedExecutor, SequencePart, SequentialExecutor
 from serving.engine.probe import batch_problem
 from serving.engine.requests import AnswerPart, AnswerSettings, GenerationRequest
 from serving.engine.sampling import SamplingSettings, choose_tokens, log_probs_of
@@ -106,9 +107,9 @@ def test_an_executor_that_computes_something_else_is_noticed(chat_folder: str) -
     model, _ = load_for_inference(chat_folder, chat_folder, CPU)
 
     class ForgetfulExecutor(SequentialExecutor):
-        def read(self, part: PromptPart) -> torch.Tensor:
+        def forward(self, parts: Sequence[SequencePart]) -> torch.Tensor:
             self._caches.clear()
-            return super().read(part)
+            return super().forward(parts)
 
     switch = AdapterSwitch(model)
     assert batch_problem(model, BatchedExecutor(switch)) is None
@@ -187,9 +188,9 @@ def test_a_batch_is_no_larger_than_its_cache_may_be(chat_folder: str) -> None:
     sizes: list[int] = []
 
     class CountingExecutor(BatchedExecutor):
-        def step(self, tokens: NextTokens) -> torch.Tensor:
-            sizes.append(len(tokens.ids))
-            return super().step(tokens)
+        def forward(self, parts: Sequence[SequencePart]) -> torch.Tensor:
+            sizes.append(len(parts))
+            return super().forward(parts)
 
     model, _ = load_for_inference(chat_folder, chat_folder, CPU)
     executor = CountingExecutor(AdapterSwitch(model))

@@ -223,9 +223,9 @@ def _slowed(served: TransformersServedModel) -> TransformersServedModel:
         def __getattr__(self, name: str) -> Any:
             return getattr(served.executor, name)
 
-        def step(self, *arguments: Any) -> Any:
+        def forward(self, *arguments: Any) -> Any:
             time.sleep(0.01)
-            return served.executor.step(*arguments)
+            return served.executor.forward(*arguments)
 
     return replace(served, executor=SlowExecutor())
 
@@ -286,11 +286,11 @@ def test_a_failed_step_fails_its_requests_and_no_others(served: TransformersServ
         def __getattr__(self, name: str) -> Any:
             return getattr(served.executor, name)
 
-        def step(self, *arguments: Any) -> Any:
+        def forward(self, *arguments: Any) -> Any:
             if self.armed.is_set():
                 self.armed.clear()
                 raise MemoryError("planted")
-            return served.executor.step(*arguments)
+            return served.executor.forward(*arguments)
 
     executor = FailingExecutor()
     with running_server(replace(served, executor=executor)) as running:

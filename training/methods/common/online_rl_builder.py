@@ -11,7 +11,7 @@ from training.methods.common.context_check import check_context
 from training.methods.common.per_row_loss import disable_dropout
 from training.methods.common.reference_model import attach_reference, delete_adapter_copy
 from training.rewards.aggregate import CompositeReward
-from training.rewards.base import RewardContext
+from training.rewards.context import RewardContext
 from training.trainer.context import TrainerContext
 
 

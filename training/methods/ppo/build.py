@@ -20,7 +20,7 @@ from training.methods.ppo.critic import SeparateCritic, SharedBackboneCritic
 from training.methods.ppo.sampler import RolloutSampler
 from training.methods.ppo.trainer import PpoTrainer
 from training.rewards.aggregate import CompositeReward
-from training.rewards.base import RewardContext
+from training.rewards.context import RewardContext
 from training.trainer.context import TrainerContext
 
 

@@ -41,6 +41,7 @@ from tests.unit.launch.fake_accounts import DEV
 
 ROWS = 120
 MICRO, QWEN = "amazon.nova-micro-v1:0", "huggingface-reasoning-qwen3-06b"
+NOVA_2 = "amazon.nova-2-lite-v1:0"
 GATED = "meta-textgeneration-llama-3-2-1b-instruct"
 
 
@@ -131,7 +132,8 @@ def managed(
         bedrock.customizations.train = train
         deploy_by_hand(sagemaker, DEV)
         _publish(client)
-        bedrock.add_foundation_model(MICRO, weights)
+        for name in (MICRO, NOVA_2):
+            bedrock.add_foundation_model(name, weights)
         for name in (QWEN, "nova-textgeneration-micro"):
             sagemaker.hub.add(HubContent(name, weights))
         sagemaker.hub.add(HubContent(GATED, weights, gated=True))
@@ -165,7 +167,14 @@ def _publish(client: Callable[[str], Any]) -> None:
     made = client("iam").create_role(RoleName="customization", AssumeRolePolicyDocument=trust)
     role = made["Role"]["Arn"]
     group = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/temper-dev-models"
-    values = {"roles/bedrock-customization": role, "training/model-package-group": group}
+    trust = trust.replace("bedrock", "lambda")
+    grader = client("iam").create_role(RoleName="grader", AssumeRolePolicyDocument=trust)
+    values = {
+        "roles/bedrock-customization": role,
+        "roles/grader": grader["Role"]["Arn"],
+        "training/model-package-group": group,
+        "training/grader-log-group": "/aws/lambda/temper-dev-graders",
+    }
     for name, value in values.items():
         client("ssm").put_parameter(Name=f"/temper-dev/{name}", Value=value, Type="String")
 

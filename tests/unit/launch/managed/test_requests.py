@@ -74,6 +74,7 @@ def test_bedrock_request_is_the_golden_one(
         run,
         DataAddresses(f"{DATA}train.jsonl", f"{DATA}validation.jsonl" * (name == "fine-tuning")),
         platform(**ROLE),
+        run.job.resources.grader,
     )
     assert validation_errors("bedrock", "CreateModelCustomizationJob", request) == []
     assert request == json.loads((GOLDEN / f"{name}.json").read_text())

@@ -17,7 +17,7 @@ from launch.processing import submit as submit_module
 from launch.processing.submit import ProcessingTarget
 from launch.targets import aws_target
 from temper.cli import main
-from tests.emulated_s3 import emulated_s3
+from tests.emulated_s3 import emulated_s3, s3_client
 from tests.unit.launch.processing.test_request import BUCKET, PLATFORM
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:processing-job/x"
@@ -158,7 +158,7 @@ def test_sources_in_s3_are_inputs_where_they_are(
     with emulated_s3() as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        s3 = boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"], region_name="us-east-1")
+        s3 = s3_client(variables)
         for bucket in (BUCKET, "elsewhere"):
             s3.create_bucket(Bucket=bucket)
         s3.put_object(Bucket=BUCKET, Key="raw/mails/a.jsonl", Body=rows)
