@@ -104,7 +104,7 @@ class PipelineScenario:
         name = self.result.outcomes[0].partition(":")[0]
         env = self.environment.environment.name
         self.print_line(f"$ temper undeploy {name} --env {env}")
-        with _moving_clock(self.environment):
+        with moving_clock(self.environment):
             self.environment.run_temper("undeploy", name, "--env", env)
             deadline = time.monotonic() + _REMOVAL_S
             while self.environment.service.hosting.operations["ListEndpoints"]({})["Endpoints"]:
@@ -117,7 +117,7 @@ class PipelineScenario:
         env = self.environment.environment.name
         shown = " ".join(("temper pipeline run", str(self.file), "--env", env, *options))
         self.print_line(f"$ {shown}")
-        with _moving_clock(self.environment):
+        with moving_clock(self.environment):
             done = self.environment.run_temper(
                 *("pipeline", "run", str(self.file), "--env", env, *options),
                 *("--runs", str(self.environment.runs), "--home", str(work / "pipeline-runs")),
@@ -152,7 +152,7 @@ class PipelineScenario:
 
 
 @contextmanager
-def _moving_clock(environment: EmulatedEnvironment) -> Iterator[None]:
+def moving_clock(environment: EmulatedEnvironment) -> Iterator[None]:
     """Advance the clock of deployments while commands of other processes wait for it.
 
     Args:
