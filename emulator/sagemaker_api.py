@@ -1,4 +1,4 @@
-"""Emulated API of SageMaker: training jobs, processing jobs, hosting.
+"""Emulated API of SageMaker: training jobs, processing jobs, pipelines, hosting.
 
 An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
 `AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
@@ -8,7 +8,7 @@ objects that a request names must exist in the emulated account.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
 from emulator.managed_training import Train, train_here
 from emulator.moto_account import ACCOUNT
+from emulator.pipelines.account_calls import AccountCalls
+from emulator.pipelines.api import PipelineApi
+from emulator.pipelines.functions import FunctionRunner
+from emulator.pipelines.step_run import StepServices
 from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
 from emulator.processing_job import EmulatedProcessingJob
@@ -68,6 +72,7 @@ class SageMakerEmulator:
         faults: Faults to inject.
         processing: Processing jobs.
         tuning: Tuning jobs.
+        pipelines: Pipelines and their executions.
         hosting: Models and endpoints.
         hub: Public hub, which is empty at first.
         train: Trains the records of serverless customization; on this machine by default.
@@ -110,9 +115,18 @@ class SageMakerEmulator:
         )
         self.hosting = Hosting(context, self._list_tags)
         self.lineage = LineageApi(region, context.clock.now)
+        calls = AccountCalls(self.client, lambda: self._sagemaker)
+        invoke = FunctionRunner(self.client, endpoint, region)
+        services = StepServices(calls.call, invoke, calls.read, context.clock)
+        self.pipelines = PipelineApi(self.client, region, services)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
+            {
+                **self._operations(),
+                **self.hosting.operations,
+                **self.lineage.operations(),
+                **self.pipelines.operations(),
+            },
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -127,6 +141,14 @@ class SageMakerEmulator:
     def errors(self) -> PlantedErrors:
         """Errors that operations of SageMaker answer with, and replies that get lost."""
         return self._sagemaker.errors
+
+    def call(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
+        """Execute an operation of SageMaker, as another service of the account does.
+
+        Raises:
+            RequestRejected: SageMaker rejects the request.
+        """
+        return self._sagemaker.call(action, parameters)
 
     def client(self, name: str) -> Any:
         """Return a boto3 client of the emulated account; all threads share one."""
@@ -174,6 +196,7 @@ class SageMakerEmulator:
 
     def close(self) -> None:
         """Stop every running job and reset the service."""
+        self.pipelines.close(self._timings.grace_s)
         self.tuning.close()
         for job in self._jobs.values():
             job.trigger("stop")

@@ -45,6 +45,7 @@ def options_from_environment(environment: Mapping[str, str], root: Path = ROOT) 
         window=environment[f"{PREFIX}WINDOW"],
         alarm=environment[f"{PREFIX}ALARM"],
         out=root / "output",
+        logged_share=environment.get(f"{PREFIX}LOGGED_SHARE"),
         metrics=True,
         namespace=environment[f"{PREFIX}NAMESPACE"],
     )

@@ -98,7 +98,9 @@ def measure_traffic(
         context = ScoreContext(default_device(), out, cache, options.max_cost, served.name)
         judged = judge_windows(judge, samples, baseline, options.judged, context)
     reports = _window_reports(measured, judged, options, checked, rates, log)
-    notes = [*log.notes(), *_notes(windows, reports, options, with_languages=identify is not None)]
+    notes = [*log.notes(), *_notes(windows, reports, options, rates.logged_share)]
+    if identify is None:
+        notes.append('languages were left out: pip install "temper[prepare]"')
     cases = None
     if missing := missing_packages():
         notes.append(f"hard cases are not written, since they could not be masked: {missing}")
@@ -244,8 +246,7 @@ def _notes(
     windows: Sequence[Window],
     reports: Sequence[WindowReport],
     options: WatchOptions,
-    *,
-    with_languages: bool,
+    logged_share: float,
 ) -> list[str]:
     """Return what the reader should know about the windows.
 
@@ -265,11 +266,15 @@ def _notes(
             f"no window of {options.window} has {fewest} calls, the fewest that are compared; the "
             f"largest has {most}. Choose longer windows, such as --window "
             f"{max(fewest, 100) if most < fewest else '1w'}"
+            + (f", or log more than {logged_share:.0%} of the calls" if logged_share < 1 else "")
+        )
+    if logged_share < 1:
+        notes.append(
+            f"{logged_share:.0%} of the calls are logged: calls and tokens are those of this "
+            f"sample, and an hour's price is divided among all calls"
         )
     if few:
         notes.append(f"{few} windows have fewer than {fewest} calls, too few to compare")
-    if not with_languages:
-        notes.append('languages were left out: pip install "temper[prepare]"')
     return notes
 
 

@@ -52,7 +52,8 @@ class DeploymentWatch(Construct):
         pages: sns.ITopic,
     ) -> None:
         super().__init__(scope, id)
-        assert settings.watch
+        assert settings.watch and settings.capture
+        self._percent = settings.capture.percent
         self._context, self._settings, self._watch = context, settings, settings.watch
         self._names = context.names
         self._endpoint, self._pages = endpoint, pages
@@ -96,6 +97,7 @@ class DeploymentWatch(Construct):
                 "TEMPER_WATCH_WINDOW": f"{self._watch.every_hours}h",
                 "TEMPER_WATCH_ALARM": f"{self._watch.flagged}/{self._watch.of}",
                 "TEMPER_WATCH_NAMESPACE": names.metrics,
+                "TEMPER_WATCH_LOGGED_SHARE": f"{self._percent}%",
             },
             "ProcessingInputs": [
                 _input("capture", f"{home}/capture/{self._endpoint}/{VARIANT}/"),

@@ -47,6 +47,7 @@ DEPLOYED = SM + "endpoint/temper-all-assistant"
 COMPONENT = SM + "inference-component/temper-all-drafts"
 JOB_GROUP = LOGS + "/aws/sagemaker/TrainingJobs"
 FUNCTION_GROUP = LOGS + "/temper/temper-all/undeploy-throughput"
+INVOCATIONS = LOGS + "/temper/temper-all/bedrock-invocations"
 CLUSTER_GROUP = LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc"
 QUEUE = "arn:aws:sqs:us-east-1:111122223333:temper-all-monitoring-NewsDlq-ABC"
 FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:temper-all-monitoring-News-ABC"
@@ -440,6 +441,8 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             *_SEE_DEPLOYMENTS,
             ("s3:ListBucket", "{runs}", {}),
             ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("bedrock:GetModelInvocationLoggingConfiguration", "*", {}),
+            ("logs:FilterLogEvents", INVOCATIONS, {}),
             ("kms:Decrypt", "{key:data}", {}),
         ),
     ),
