@@ -152,7 +152,7 @@ redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…
 bias: $(VENV)/.train  ## measure social bias in a model: make bias MODEL=… [BEFORE=…] [ARGS="--most 0.2 --data Age.jsonl"]
 	@$(TEMPER) bias $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
-schema: $(VENV)/.train  ## write jobs/schema.json for editors
+schema: $(VENV)/.train  ## write jobs/schema.json and pipelines/schema.json
 	@$(TEMPER) schema
 
 # --- runs on all targets --------------------------------------------------------------------------
@@ -211,8 +211,8 @@ plan-pipeline: $(VENV)/.train $(VENV)/.prepare  ## check every job of a pipeline
 start-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch  ## create or update a pipeline in AWS, and start it: make start-pipeline FILE=pipelines/docs.yaml ENV=dev
 	@$(TEMPER) pipeline render $(FILE) --env $(ENV) --upsert --start
 
-rehearse-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch $(VENV)/.node  ## run a pipeline in an emulated account until a rollback: make rehearse-pipeline FILE=pipelines/docs.yaml
-	@$(TEMPER) pipeline rehearse $(FILE) --env $(ENV)
+rehearse-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch $(VENV)/.node  ## run a pipeline in an emulated account until a rollback: make rehearse-pipeline FILE=pipelines/docs.yaml [ARGS=--sagemaker]
+	@$(TEMPER) pipeline rehearse $(FILE) --env $(ENV) $(ARGS)
 
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…] [DEPLOY=1]
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)

@@ -1,4 +1,4 @@
-"""Emulated API of SageMaker: training jobs, processing jobs, hosting.
+"""Emulated API of SageMaker: training jobs, processing jobs, pipelines, hosting.
 
 An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
 `AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
@@ -27,6 +27,10 @@ from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
 from emulator.managed_training import Train, train_here
 from emulator.moto_account import ACCOUNT
+from emulator.pipelines.account_calls import AccountCalls
+from emulator.pipelines.api import PipelineApi
+from emulator.pipelines.functions import FunctionRunner
+from emulator.pipelines.step_run import StepServices
 from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
 from emulator.processing_job import EmulatedProcessingJob
@@ -67,6 +71,7 @@ class SageMakerEmulator:
         faults: Faults to inject.
         processing: Processing jobs.
         tuning: Tuning jobs.
+        pipelines: Pipelines and their executions.
         hosting: Models and endpoints.
         hub: Public hub, which is empty at first.
         train: Trains the records of serverless customization; on this machine by default.
@@ -109,9 +114,18 @@ class SageMakerEmulator:
         )
         self.hosting = Hosting(context, self._list_tags)
         self.lineage = LineageApi(region, context.clock.now)
+        calls = AccountCalls(self.client, lambda: self._sagemaker)
+        invoke = FunctionRunner(self.client, endpoint, region)
+        services = StepServices(calls.call, invoke, calls.read, context.clock)
+        self.pipelines = PipelineApi(self.client, region, services)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
+            {
+                **self._operations(),
+                **self.hosting.operations,
+                **self.lineage.operations(),
+                **self.pipelines.operations(),
+            },
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -181,6 +195,7 @@ class SageMakerEmulator:
 
     def close(self) -> None:
         """Stop every running job and reset the service."""
+        self.pipelines.close(self._timings.grace_s)
         self.tuning.close()
         for job in self._jobs.values():
             job.trigger("stop")

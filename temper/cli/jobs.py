@@ -247,10 +247,15 @@ def _import(
 
 
 def _schema() -> int:
-    """Write jobs/schema.json, by which editors check jobs."""
+    """Write the schemas by which editors check files.
+
+    The files are jobs/schema.json and pipelines/schema.json.
+    """
+    from pipeline.schema import write_pipeline_schema
     from preparation.config.job import PreparationJob
     from search.config import SearchSettings
     from training.config.schema import write_schema
 
     write_schema({"search": SearchSettings}, (PreparationJob,))
+    write_pipeline_schema()
     return 0
