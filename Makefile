@@ -53,7 +53,7 @@ ifneq ($(IMAGE),)
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|bedrock-customization ENV=dev] [EULA=1]
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|recipes|bedrock-customization ENV=dev] [EULA=1]
 	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
