@@ -89,8 +89,8 @@ review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
-search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1]
-	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh),echo 'make search needs JOB=…' >&2; exit 2)
+search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1] [OUT=/shared/searches JOIN=1 SLOTS=2]
+	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(OUT),--out $(OUT)) $(if $(JOIN),--join) $(if $(SLOTS),--slots $(SLOTS)),echo 'make search needs JOB=…' >&2; exit 2)
 
 pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev] [FRESH=1] [ARGS=--ignore-cooldown]
 	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)
