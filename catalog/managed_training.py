@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -123,6 +123,7 @@ class Provider:
         handled: Keys that are taken care of before a job is sent.
         models: Models by name.
         methods: Every method of the provider, by the kind of a job's method.
+        billing: What is billed: `tokens`, or the time of the `instances` that the job names.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Provider:
     handled: tuple[str, ...]
     models: Mapping[str, ManagedModel]
     methods: Mapping[str, ManagedMethod] = field(default_factory=dict)
+    billing: Literal["tokens", "instances"] = "tokens"
 
     def find(self, source: str) -> ManagedModel | None:
         """Return the model that a job names, None if the provider is not known to have it.
@@ -192,6 +194,7 @@ def _provider(name: str, facts: Mapping[str, Any]) -> Provider:
         handled=tuple(facts["handled"]),
         models=models,
         methods=methods,
+        billing=facts.get("billing", "tokens"),
     )
 
 

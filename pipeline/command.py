@@ -137,6 +137,56 @@ def render_pipeline(options: RenderOptions) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class RegisterExecutionOptions:
+    """Options of `temper pipeline register`.
+
+    Attributes:
+        package: ARN of the model package of an execution.
+        env: Environment.
+        registry: Folder of the registry.
+        runs: Folder of run folders.
+    """
+
+    package: str
+    env: str
+    registry: Path
+    runs: Path
+
+
+def register_execution(options: RegisterExecutionOptions) -> int:
+    """Register the model of an execution in AWS as a version, with its evidence.
+
+    Raises:
+        TemperError: The package is none of an execution, or the run lacks what a version needs.
+    """
+    from launch.aws.platform_parameters import read_platform_parameters
+    from launch.aws.session import AwsSession
+    from launch.environment import read_environment
+    from pipeline.executed_model import fetch_executed_model, find_executed_model
+    from registry.command import RegisterOptions, register_model
+    from registry.remote.command import push_model
+    from registry.remote.connect import connect_remote
+    from registry.store import LocalRegistry
+
+    session = AwsSession(read_environment(options.env))
+    session.caller()
+    platform = read_platform_parameters(session.environment, session.client("ssm"))
+    sagemaker, prefix = session.client("sagemaker"), session.environment.prefix
+    model = find_executed_model(sagemaker, options.package, prefix)
+    say(f"run {model.run} of the pipeline {model.pipeline}")
+    run = fetch_executed_model(model, session.client("s3"), platform, options.runs)
+    say(f"fetched to {run}")
+    records = LocalRegistry(options.registry).records(model.pipeline)
+    known = next((one for one in records if one.provenance.run == model.run), None)
+    if known is not None:
+        say(f"{known.id} is registered already")
+    record = known or register_model(RegisterOptions(run, options.registry, model.pipeline))
+    push_model(options.registry, record.id, connect_remote("sagemaker", options.env))
+    say(f"the pipeline wants it in {model.stage}: temper promote {record.id} {model.stage}")
+    return 0
+
+
 def _row(name: str, result: StepResult | None) -> tuple[str, ...]:
     if result is None:
         return name, "not run", "-", "-", ""

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("run")(_run)
     group.command("status")(_status)
     group.command("render")(_render)
+    group.command("register")(_register_execution)
     group.command("rehearse")(_rehearse)
     app.add_typer(group, name="pipeline")
 
@@ -107,22 +108,54 @@ def _render(
     return render_pipeline(RenderOptions(file, env, out, upsert, start))
 
 
+def _register_execution(
+    package: Annotated[
+        str, typer.Argument(metavar="PACKAGE", help="The ARN of the model package.")
+    ],
+    env: EnvironmentOption = "dev",
+    runs: RunsOption = RUNS,
+    registry: RegistryOption = DEFAULT_REGISTRY,
+) -> int:
+    """Register the model of an execution in AWS.
+
+    Its run and the results of its evaluations are fetched and checked, as those of any run, and the
+    version is pushed to the registry of the environment. Nothing is trained.
+    """
+    require("train")
+    require("launch")
+    from pipeline.command import RegisterExecutionOptions, register_execution
+
+    return register_execution(RegisterExecutionOptions(package, env, registry, runs))
+
+
 def _rehearse(
     file: FileArgument,
     better: Annotated[
         str,
         typer.Option(metavar="KEY=VALUE", help="Override with which the model is better."),
     ] = "steps.train.set={train.max_steps: 80}",
+    worse: Annotated[
+        str,
+        typer.Option(metavar="KEY=VALUE", help="Override with which the model is worse."),
+    ] = "steps.train.set={train.max_steps: 20}",
+    sagemaker: Annotated[
+        bool, typer.Option("--sagemaker", help="Execute it in SageMaker Pipelines instead.")
+    ] = False,
     env: EnvironmentOption = "dev",
 ) -> int:
     """Run a pipeline in an emulated account until a rollback.
 
-    The platform is deployed first. The first run promotes, the second finds nothing new, and the
-    deployment of the third is rolled back.
+    The platform is deployed first. The first run promotes, the second finds nothing new, the third
+    is worse and not promoted, and the deployment of the fourth is rolled back. With --sagemaker,
+    the rendered pipeline is executed twice, and trains the same model as a run here.
     """
     require("train")
     require("prepare")
+    from emulator.execution_scenario import rehearse_execution
     from emulator.pipeline_scenario import rehearse_pipeline
 
-    rehearse_pipeline(file, better, env)
+    if sagemaker:
+        rehearse_execution(file, env)
+    else:
+        rehearse_pipeline(file, better, worse, env)
     return 0
