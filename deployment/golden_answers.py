@@ -198,7 +198,13 @@ def _text_difference(recorded: str, answer: str) -> str | None:
 
 
 def golden_metrics(agreed: int, of: int, *, passed: bool) -> dict[str, tuple[float, str]]:
-    """Return the metrics of a comparison: value and unit by name."""
+    """Return the metrics of a comparison: value and unit by name.
+
+    Args:
+        agreed: Answers that are as recorded.
+        of: Answers.
+        passed: Whether as many agree as must.
+    """
     return {
         "GoldenAgreement": (agreed / of, "None"),
         "GoldenAlarm": (int(not passed), "Count"),
