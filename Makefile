@@ -53,7 +53,7 @@ ifneq ($(IMAGE),)
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|bedrock-customization ENV=dev] [EULA=1]
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|recipes|bedrock-customization ENV=dev] [EULA=1]
 	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
@@ -89,8 +89,8 @@ review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
-search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1]
-	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh),echo 'make search needs JOB=…' >&2; exit 2)
+search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1] [OUT=/shared/searches JOIN=1 SLOTS=2]
+	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(OUT),--out $(OUT)) $(if $(JOIN),--join) $(if $(SLOTS),--slots $(SLOTS)),echo 'make search needs JOB=…' >&2; exit 2)
 
 pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev [PACKAGE=ARN]] [FRESH=1] [ARGS=--ignore-cooldown]
 	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter-out none,$(PACKAGE)),--package $(PACKAGE)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)

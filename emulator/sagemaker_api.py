@@ -34,6 +34,7 @@ from emulator.pipelines.step_run import StepServices
 from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
 from emulator.processing_job import EmulatedProcessingJob
+from emulator.recipe_job import EmulatedRecipeJob, check_recipe_request
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
@@ -163,9 +164,9 @@ class SageMakerEmulator:
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
-            "CreateHub": self.hub.create,
-            "ImportHubContent": self.hub.import_content,
-            "DeleteHubContent": self.hub.delete_content,
+            "CreateHub": self.hub.private.create,
+            "ImportHubContent": self.hub.private.import_content,
+            "DeleteHubContent": self.hub.private.delete_content,
             "DescribeHubContent": self.hub.describe,
             "CreateHyperParameterTuningJob": self.tuning.create,
             "DescribeHyperParameterTuningJob": self.tuning.describe,
@@ -237,8 +238,13 @@ class SageMakerEmulator:
 
     def _create(self, request: dict[str, Any]) -> dict[str, Any]:
         serverless = "ServerlessJobConfig" in request
+        recipe = not serverless and self.hub.is_recipe_image(
+            request["AlgorithmSpecification"].get("TrainingImage", "")
+        )
         if serverless:
             check_serverless_request(request, self.client, self.hub)
+        elif recipe:
+            check_recipe_request(request, self.client, self.hub, self.faults.quotas)
         else:
             check_request(request, self.client, self.faults.quotas)
         name = request["TrainingJobName"]
@@ -249,7 +255,7 @@ class SageMakerEmulator:
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region",
                 )
-            make = self._serverless_job if serverless else self._training_job
+            make = self._customization_job if serverless or recipe else self._training_job
             job = self._jobs[name] = make(request, arn)
         job.start()
         return {"TrainingJobArn": arn}
@@ -265,8 +271,10 @@ class SageMakerEmulator:
             timings=self._timings,
         )
 
-    def _serverless_job(self, request: dict[str, Any], arn: str) -> EmulatedServerlessJob:
-        return EmulatedServerlessJob(
+    def _customization_job(self, request: dict[str, Any], arn: str) -> EmulatedServerlessJob:
+        serverless = "ServerlessJobConfig" in request
+        make = EmulatedServerlessJob if serverless else EmulatedRecipeJob
+        return make(
             request,
             arn=arn,
             home=self._home / request["TrainingJobName"],

@@ -81,7 +81,7 @@ class BedrockCustomizationTarget(ManagedTarget[ManagedJob]):
             )
         if problems:
             raise JobError(prepared.source, problems)
-        return quote_of(job, self.account.environment, prepared.source)
+        return quote_of(job, self.platform, prepared.source)
 
     def _convert(self, prepared: PreparedJob) -> ManagedJob:
         region = self.account.environment.region

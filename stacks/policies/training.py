@@ -19,6 +19,7 @@ from stacks.policies.iam_statements import (
 from stacks.policies.managed_customization import (
     call_graders,
     hub_statements,
+    pull_recipes,
     read_evaluators,
 )
 from stacks.settings import Environment
@@ -55,7 +56,12 @@ def statements(
         arns = [secret_arn(context, name) for name in secret_names(environment.storage)]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
     if environment.training.managed_customization:
-        allowed += [*hub_statements(context), call_graders(context), read_evaluators(context)]
+        allowed += [
+            *hub_statements(context),
+            call_graders(context),
+            read_evaluators(context),
+            pull_recipes(context),
+        ]
     return [*allowed, *ask_judges(context, environment)]
 
 

