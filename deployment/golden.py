@@ -23,6 +23,7 @@ from deployment.targets.base import AnsweringTarget
 from launch.errors import InvalidOptionError
 from training.console import say
 from training.errors import DataError
+from validation.json_lines import split_lines
 
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 _TOKENS, _TOP = 32, 3
@@ -187,7 +188,7 @@ def read_golden(file: Path) -> list[GoldenPrompt]:
         DataError: It cannot be read, or a line is not a golden prompt; names all of them.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}") from None
     prompts, problems = [], []
