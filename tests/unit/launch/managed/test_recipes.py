@@ -22,12 +22,14 @@ from launch.managed.requests import DataAddresses
 from launch.submission import Attempt, Submission
 from planning.managed.plan import managed_plan
 from planning.managed.run import read_managed_run
+from registry.run_model import read_run_model
 from tests.factories import write_jsonl
 from tests.unit.launch.fake_accounts import MLFLOW, platform
 from tests.unit.launch.managed.conftest import GATED, QWEN, ManagedAccount, submit_job
 from tests.unit.launch.managed.record_sdk_requests import DATA, RECIPE
 from training.config import load_job
 from training.errors import JobError
+from training.run_folder import RunFolder
 
 SDK = Path(__file__).with_name("sdk_requests")
 P5 = {"resources__instance": "ml.p5.48xlarge", "resources__count": 2}
@@ -106,6 +108,8 @@ def test_run_from_submission_to_its_weights(
     assert target.fetch(submission, archive=False, checkpoints=False)
     assert (submission.folder / "model/model.safetensors").is_file()
     assert (submission.folder / "model/SHA256SUMS").is_file()
+    RunFolder(submission.folder).set_state("finished")
+    assert "safetensors" in read_run_model(submission.folder).forms
     (run,) = [run for run in target.list_runs(None).runs if run.run == submission.run]
     assert run.target == "recipes"
     with pytest.raises(LaunchError, match="resumes no job"):
