@@ -92,8 +92,8 @@ feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedba
 search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1] [OUT=/shared/searches JOIN=1 SLOTS=2]
 	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(OUT),--out $(OUT)) $(if $(JOIN),--join) $(if $(SLOTS),--slots $(SLOTS)),echo 'make search needs JOB=…' >&2; exit 2)
 
-pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev] [FRESH=1] [ARGS=--ignore-cooldown]
-	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)
+pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev [PACKAGE=ARN]] [FRESH=1] [ARGS=--ignore-cooldown]
+	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter-out none,$(PACKAGE)),--package $(PACKAGE)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
+from catalog.prices import customization_prices
+
 BEDROCK = "bedrock:"
 """Prefix of a foundation model of Amazon Bedrock: `bedrock:amazon.nova-micro-v1:0`."""
 JUMPSTART = "jumpstart:"
@@ -86,6 +88,7 @@ class ManagedModel:
         validation: Whether held-out rows are used.
         usd_per_1k_tokens: Price of 1,000 tokens of training; None if it is unknown.
         price_source: Source of the price, with its date.
+        price_list: Beginning of its usage types in AWS's price list; empty if it is unknown.
     """
 
     name: str
@@ -97,6 +100,7 @@ class ManagedModel:
     validation: bool = True
     usd_per_1k_tokens: float | None = None
     price_source: str = ""
+    price_list: str = ""
 
     @property
     def is_nova(self) -> bool:
@@ -170,7 +174,7 @@ def _provider(name: str, facts: Mapping[str, Any]) -> Provider:
     for model, about in facts["models"].items():
         named = about["methods"]
         pairs = named.items() if isinstance(named, dict) else ((kind, kind) for kind in named)
-        usd, source = _price(about, prices)
+        usd, source = _price(model, about, prices)
         models[model] = ManagedModel(
             name=model,
             methods={kind: methods[method] for kind, method in pairs},
@@ -183,6 +187,7 @@ def _provider(name: str, facts: Mapping[str, Any]) -> Provider:
             validation=about.get("validation", True),
             usd_per_1k_tokens=usd,
             price_source=source,
+            price_list=about.get("price_list", ""),
         )
     return Provider(
         name=name,
@@ -220,7 +225,13 @@ def _method(facts: Mapping[str, Any]) -> ManagedMethod:
     )
 
 
-def _price(about: Mapping[str, Any], prices: Mapping[str, Any]) -> tuple[float | None, str]:
+def _price(
+    name: str, about: Mapping[str, Any], prices: Mapping[str, Any]
+) -> tuple[float | None, str]:
     """Return the price of 1,000 tokens of a model, and its source with its date."""
+    newer = customization_prices()
+    if name in newer.get("usd_per_1k_tokens", {}):
+        listed = float(newer["usd_per_1k_tokens"][name])
+        return listed, f"AWS price list, {about['price_list']}, {newer['date']}"
     usd = about.get("usd_per_1k_tokens")
     return usd, f"{prices['source']}, {prices['date']}" if usd is not None else ""

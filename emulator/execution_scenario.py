@@ -1,7 +1,7 @@
 """Rehearsal of a pipeline in SageMaker Pipelines: created, executed, and executed again.
 
-The user's steps are `temper pipeline render --upsert --start`, `temper pipeline register`, and, on
-this machine, `temper pipeline run`. Both trainings must end in the same weights.
+The user's steps are `temper pipeline render --upsert --start`, `temper pipeline run --package` for
+the promotion, and `temper pipeline run` on this machine, which must train the same weights.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from botocore.exceptions import ClientError
 
 from emulator.command import say
+from emulator.deployments.serving_platform import publish_serving
 from emulator.environment import STACKS, EmulatedEnvironment, emulated_environment
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.moto_account import ROOT
-from emulator.pipeline_scenario import LIMITS
+from emulator.pipeline_scenario import LIMITS, moving_clock
 from launch.errors import LaunchError
 from training.models.weights_digest import weights_digest
 
@@ -69,7 +68,6 @@ class ExecutionScenario:
         self.environment, self.file, self.name = environment, file, name
         self.print_line, self.result = print_line, ExecutionRehearsal()
         self.sagemaker = environment.client("sagemaker")
-        self.group = f"{environment.environment.prefix}-models"
 
     def run(self) -> ExecutionRehearsal:
         """Run the rehearsal to its end.
@@ -77,14 +75,10 @@ class ExecutionScenario:
         Raises:
             LaunchError: A part had another outcome than it must have.
         """
-        with suppress(ClientError):  # moto's CloudFormation accepts the group, and creates none
-            self.environment.service.client("sagemaker").create_model_package_group(
-                ModelPackageGroupName=self.group
-            )
         package = self._execute("executed")
         if package is None:
             raise LaunchError("the execution has registered no model package")
-        self._register(package)
+        self._promote(package)
         self._run_here("the same model here")
         first, second = self.result.digests
         if first != second:
@@ -155,19 +149,30 @@ class ExecutionScenario:
                         lines += log[-_LOG_LINES:]
         return lines
 
-    def _register(self, package: str) -> None:
-        """Register the model of the execution, and put it into production.
+    def _promote(self, package: str) -> None:
+        """Register, promote and deploy the model of the execution; nothing is trained.
 
         Raises:
-            LaunchError: A command failed.
+            LaunchError: It was not promoted.
         """
         began, runs = time.monotonic(), self.environment.work / "executed"
         env = ("--env", self.environment.environment.name)
-        self._temper("pipeline", "register", package, *env, unseen=("--runs", str(runs)))
-        version = f"{self.name}@1.0.0"
-        self._temper("promote", version, "production", *env, "--reason", "rehearsal")
+        home = ("--home", str(self.environment.work / "promotions"))
+        options = ("--runs", str(runs))
+        with moving_clock(self.environment):
+            done = self._temper(
+                *("pipeline", "run", str(self.file), *env, "--package", package),
+                unseen=(*options, *home),
+            )
+        last = done.splitlines()[-1]
+        self.print_line(f"  {last}")
+        if f": promoted: {self.name}@1.0.0 is production" not in last or "train: starts" in done:
+            raise LaunchError(f"the model of the execution was not promoted:\n{done}")
+        again = self._temper("pipeline", "register", package, *env, unseen=options)
+        if f"{self.name}@1.0.0 is registered already" not in again:
+            raise LaunchError(f"one model has two versions:\n{again}")
         self.result.digests.append(_digest_of_model(runs))
-        self.result.seconds["registered"] = time.monotonic() - began
+        self.result.seconds["promoted"] = time.monotonic() - began
 
     def _run_here(self, part: str) -> None:
         """Run the pipeline on this machine, against the version that the execution has trained.
@@ -244,6 +249,7 @@ def rehearse_execution(file: Path, env: str = "dev") -> ExecutionRehearsal:
             say(f"deployed in {deployed:.0f} s")
             for image in ("gpu", "prepare"):
                 environment.promote_image(image)
+            publish_serving(environment)
             result = ExecutionScenario(environment, file, name, say).run()
             result.seconds = {"platform": deployed, **result.seconds}
     finally:

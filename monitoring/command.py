@@ -22,8 +22,8 @@ from training.quiet import quiet
 from training.run_folder import write_whole
 
 if TYPE_CHECKING:
+    from deployment.golden_answers import Ask
     from monitoring.deployed import DeployedLog
-    from monitoring.golden import Ask
 
 _ALARM = 4
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from catalog.exit_codes import RUN_FAILED
 from launch.confirm import confirm
+from launch.errors import LaunchError
 from launch.submission import current_user, now
 from pipeline.commands import CommandRunner
 from pipeline.config import DeployStep, RegisterStep
 from pipeline.context import PipelineContext
+from pipeline.executed_results import bring, executed_results
 from pipeline.load import LoadedPipeline, load_pipeline
 from pipeline.run import RunOptions, run_pipeline
 from pipeline.state import PipelineFolder, PipelineRun, StepResult
@@ -32,6 +34,8 @@ class PipelineOptions:
         runs: Folder of run folders.
         home: Folder of all pipelines.
         env: Environment of AWS to register and deploy in; None to stay on this machine.
+        package: ARN of the model package of an execution, whose results are taken for those of the
+            steps up to the evaluation; None to run all steps here.
         run: Options of the run.
     """
 
@@ -42,14 +46,18 @@ class PipelineOptions:
     env: str | None
     overrides: str
     run: RunOptions
+    package: str | None = None
 
 
 def run_here(options: PipelineOptions) -> int:
     """Run a pipeline on this machine, or resume it, and return the exit code.
 
     Raises:
+        LaunchError: A package is named without an environment.
         TemperError: The file has problems, or a step failed or was stopped.
     """
+    if options.package is not None and options.env is None:
+        raise LaunchError("--package names a model in an account: add --env")
     pipeline = load_pipeline(options.file, options.overrides)
     folder = PipelineFolder(options.home / pipeline.spec.name)
     if options.env is not None:
@@ -63,6 +71,9 @@ def run_here(options: PipelineOptions) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with folder.held():
+            if options.package is not None and options.env is not None:
+                model, run_folder = bring(options.package, options.env, options.runs)
+                context.results |= executed_results(model, run_folder, context)
             run = run_pipeline(context, options.run)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -134,56 +145,6 @@ def render_pipeline(options: RenderOptions) -> int:
         confirm(f"Start {pipeline.spec.name} in {options.env}? {_question(pipeline, options.env)}")
         reason = f"started by {current_user()} at {now()}"
         say(f"execution: {account.start(pipeline, definition, reason)}")
-    return 0
-
-
-@dataclass(frozen=True)
-class RegisterExecutionOptions:
-    """Options of `temper pipeline register`.
-
-    Attributes:
-        package: ARN of the model package of an execution.
-        env: Environment.
-        registry: Folder of the registry.
-        runs: Folder of run folders.
-    """
-
-    package: str
-    env: str
-    registry: Path
-    runs: Path
-
-
-def register_execution(options: RegisterExecutionOptions) -> int:
-    """Register the model of an execution in AWS as a version, with its evidence.
-
-    Raises:
-        TemperError: The package is none of an execution, or the run lacks what a version needs.
-    """
-    from launch.aws.platform_parameters import read_platform_parameters
-    from launch.aws.session import AwsSession
-    from launch.environment import read_environment
-    from pipeline.executed_model import fetch_executed_model, find_executed_model
-    from registry.command import RegisterOptions, register_model
-    from registry.remote.command import push_model
-    from registry.remote.connect import connect_remote
-    from registry.store import LocalRegistry
-
-    session = AwsSession(read_environment(options.env))
-    session.caller()
-    platform = read_platform_parameters(session.environment, session.client("ssm"))
-    sagemaker, prefix = session.client("sagemaker"), session.environment.prefix
-    model = find_executed_model(sagemaker, options.package, prefix)
-    say(f"run {model.run} of the pipeline {model.pipeline}")
-    run = fetch_executed_model(model, session.client("s3"), platform, options.runs)
-    say(f"fetched to {run}")
-    records = LocalRegistry(options.registry).records(model.pipeline)
-    known = next((one for one in records if one.provenance.run == model.run), None)
-    if known is not None:
-        say(f"{known.id} is registered already")
-    record = known or register_model(RegisterOptions(run, options.registry, model.pipeline))
-    push_model(options.registry, record.id, connect_remote("sagemaker", options.env))
-    say(f"the pipeline wants it in {model.stage}: temper promote {record.id} {model.stage}")
     return 0
 
 

@@ -152,6 +152,7 @@ RULES = (
     ),
     AwsRule("docs/platform/settings.md", _bedrock_is_on),
     AwsRule("docs/platform/serving.md", serving_rules.deployments),
+    AwsRule("docs/platform/serving.md", serving_rules.bedrock_replays),
     AwsRule(
         "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
         _anomaly_threshold,

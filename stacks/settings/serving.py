@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stacks.settings.base import InstanceType, SettingsSection, matching
+from stacks.settings.golden import GoldenSection
 from stacks.settings.training import InstanceTypePattern
 
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html
@@ -163,6 +164,7 @@ class DeploymentSettings(SettingsSection):
     shifting: Shifting = Shifting()
     capture: Capture | None = None
     watch: Watch | None = None
+    golden: GoldenSection | None = None
     shadow: Shadow | None = None
     variables: dict[str, str] = Field(default_factory=dict)
     monthly_usd: int = Field(ge=1)
@@ -188,6 +190,6 @@ class ServingSection(SettingsSection):
     deployments: tuple[DeploymentSettings, ...] = Field(
         (),
         description="endpoints as code, a stack each: `{name, model, files, to, image, image_kind, "
-        "instance, scaling, needs, shifting, capture, watch, shadow, variables, monthly_usd, "
-        "end}`; see [serving](serving.md)",
+        "instance, scaling, needs, shifting, capture, watch, golden, shadow, variables, "
+        "monthly_usd, end}`; see [serving](serving.md)",
     )

@@ -44,6 +44,10 @@ def _run(
     ignore_cooldown: Annotated[
         bool, typer.Option("--ignore-cooldown", help="Train although the last was just now.")
     ] = False,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="Model package of an execution, to train nothing."),
+    ] = None,
     runs: RunsOption = RUNS,
     registry: RegistryOption = DEFAULT_REGISTRY,
     home: HomeOption = HOME,
@@ -57,7 +61,9 @@ def _run(
     from pipeline.run import RunOptions
 
     options = RunOptions(fresh=fresh, ignore_cooldown=ignore_cooldown)
-    return run_here(PipelineOptions(file, registry, runs, home, env, overrides(set_), options))
+    return run_here(
+        PipelineOptions(file, registry, runs, home, env, overrides(set_), options, package)
+    )
 
 
 def _plan(
@@ -123,7 +129,7 @@ def _register_execution(
     """
     require("train")
     require("launch")
-    from pipeline.command import RegisterExecutionOptions, register_execution
+    from pipeline.executed_results import RegisterExecutionOptions, register_execution
 
     return register_execution(RegisterExecutionOptions(package, env, registry, runs))
 

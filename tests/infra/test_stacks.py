@@ -444,6 +444,8 @@ def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: As
     # Those of a deployment name it, and page without a function; the last starts a copy instead.
     direct |= {f"assistant-{kind}" for kind in ("errors", "latency", "drift", "unwatched")}
     direct |= {f"drafts-{kind}" for kind in ("errors", "latency", "capacity", "wake")}
+    replayed = ("assistant", "drafts", "drafts-nova", "lite", "support")
+    direct |= {f"{deployment}-golden" for deployment in replayed}
     for resource in everything.of_type("AWS::CloudWatch::Alarm"):
         alarm = resource["Properties"]
         name = alarm["AlarmName"].removeprefix("temper-all-")

@@ -53,7 +53,7 @@ def environment(tmp_path: Path) -> Iterator[EmulatedEnvironment]:
 
 
 def runner(folder: Path, account: dict[str, str]) -> JobRunner:
-    inputs = {"pipeline": SHORT, "env": "dev"}
+    inputs = {"pipeline": SHORT, "env": "dev", "package": "none"}
     return JobRunner(
         folder, {"inputs": inputs, "vars": VARS, "matrix": {"pipeline": SHORT}}, account
     )

@@ -101,6 +101,25 @@ def test_scores_are_those_of_training(tmp_path: Path) -> None:
     assert len(set(expected.total)) > 3
 
 
+def test_reference_is_not_a_column_of_the_same_name(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "4"}]
+    columns = {"ground_truth": "5", "reference_answer": "6"}
+    event = [
+        {"id": "a", "messages": messages, "reference_answer": "4", "metadata": {"level": 2}},
+        {
+            "id": "b",
+            "messages": messages,
+            "extra_info": columns,
+            "reward_model": {"style": "rule", "ground_truth": "4"},
+        },
+        {"id": "c", "messages": messages, "metadata": {"reference_answer": 4, "ground_truth": "5"}},
+    ]
+    package = build_package(rewards({"kind": "numeric_answer"}), "list")
+    found, error = invoke(package.archive, event, tmp_path)
+    assert not error
+    assert [one["aggregate_reward_score"] for one in found] == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("event", "reason"),
     [

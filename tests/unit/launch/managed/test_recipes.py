@@ -16,18 +16,20 @@ from emulator.hub import LORA_PARAMETERS, RECIPE_TEMPLATE, recipe_image
 from launch.errors import LaunchError, NotConfirmed
 from launch.managed.data_files import ManagedData
 from launch.managed.hub import HubModel
-from launch.managed.hub_job import HubJob
+from launch.managed.jobs import HubJob
 from launch.managed.recipes import RecipeInputs, recipe_request, recipe_values, render_recipe
 from launch.managed.requests import DataAddresses
 from launch.submission import Attempt, Submission
 from planning.managed.plan import managed_plan
 from planning.managed.run import read_managed_run
+from registry.run_model import read_run_model
 from tests.factories import write_jsonl
 from tests.unit.launch.fake_accounts import MLFLOW, platform
 from tests.unit.launch.managed.conftest import GATED, QWEN, ManagedAccount, submit_job
 from tests.unit.launch.managed.record_sdk_requests import DATA, RECIPE
 from training.config import load_job
 from training.errors import JobError
+from training.run_folder import RunFolder
 
 SDK = Path(__file__).with_name("sdk_requests")
 P5 = {"resources__instance": "ml.p5.48xlarge", "resources__count": 2}
@@ -106,6 +108,8 @@ def test_run_from_submission_to_its_weights(
     assert target.fetch(submission, archive=False, checkpoints=False)
     assert (submission.folder / "model/model.safetensors").is_file()
     assert (submission.folder / "model/SHA256SUMS").is_file()
+    RunFolder(submission.folder).set_state("finished")
+    assert "safetensors" in read_run_model(submission.folder).forms
     (run,) = [run for run in target.list_runs(None).runs if run.run == submission.run]
     assert run.target == "recipes"
     with pytest.raises(LaunchError, match="resumes no job"):
@@ -164,6 +168,27 @@ def test_job_that_a_recipe_cannot_run(
     path = job(f"jumpstart:{QWEN}", "refused", data__max_length=4096, **keys)
     with pytest.raises(JobError, match=reason):
         submit_job(path, managed.recipes_target)
+
+
+def test_recipe_without_weights_or_image_is_refused(
+    managed: ManagedAccount, job: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = managed.sagemaker.hub
+    document = hub._document
+
+    def bare(model: Any) -> dict[str, Any]:
+        found = document(model)
+        del found["TrainingArtifactUri"]
+        for recipe in found["RecipeCollection"]:
+            del recipe["SmtjImageUri"]
+        return found
+
+    monkeypatch.setattr(hub, "_document", bare)
+    path = job(f"jumpstart:{QWEN}", "bare", data__max_length=4096, **P5)
+    with pytest.raises(JobError) as caught:
+        submit_job(path, managed.recipes_target)
+    assert "names no image" in str(caught.value)
+    assert "has no weights" in str(caught.value)
 
 
 def test_plan_prices_the_instances(job: Callable[..., Path]) -> None:
