@@ -120,6 +120,7 @@ def measure_traffic(
         None,
         tuple(notes),
         cases,
+        training.language_shares(),
     )
 
 
@@ -218,6 +219,7 @@ def _window_reports(
                 usage=tuple(
                     usage_by_model(_in_time(log.calls, [one.window]), rates, _hours([one.window]))
                 ),
+                languages=one.features.language_shares() if one.features is not None else {},
             )
         )
     raised = alarms([report.flag for report in reports], *checked.rule)

@@ -22,7 +22,7 @@ from launch.aws.create_training_job import (
 )
 from launch.aws.platform_parameters import PlatformParameters
 from launch.errors import LaunchError
-from launch.managed.hub_job import HubJob
+from launch.managed.jobs import HubJob
 from launch.managed.requests import DataAddresses, managed_output_uri
 from launch.submission import Submission
 
@@ -60,7 +60,12 @@ class RecipeInputs:
 
 def base_weights(job: HubJob) -> str | None:
     """Return the address of the weights that a recipe reads; None if it names a model itself."""
-    return job.model.weights if _MODEL in job.specification else None
+    return job.model.weights if needs_weights(job) else None
+
+
+def needs_weights(job: HubJob) -> bool:
+    """Return whether a recipe leaves it to the job to provide the weights of the base model."""
+    return _MODEL in job.specification and not job.specification[_MODEL].get("default")
 
 
 def recipe_values(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,37 +10,12 @@ from launch.aws.create_training_job import max_runtime_s
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.s3 import S3Uri
 from launch.job_inputs import InputArtifact
-from launch.managed.data_files import ManagedData
+from launch.managed.jobs import ManagedJob
 from launch.managed.requests import DataAddresses
 from launch.targets.base import Quote
-from planning.managed.quote import price_run, tokens_of_text
 from planning.managed.run import ManagedRun
 from planning.managed_quote import ManagedQuote
 from training.errors import JobError, Problem
-
-
-@dataclass(frozen=True)
-class ManagedJob:
-    """Job that is ready to be sent to a provider.
-
-    Attributes:
-        run: The job as the provider runs it.
-        data: Its records.
-    """
-
-    run: ManagedRun
-    data: ManagedData
-
-    def quote(self, region: str, max_runtime_s: int) -> ManagedQuote:
-        """Return the price of the job.
-
-        Args:
-            region: Region of the account.
-            max_runtime_s: Time after which the service ends a job that sets no limit.
-        """
-        characters = sum(map(len, self.data.train))
-        tokens = tokens_of_text(self.run, characters)
-        return price_run(self.run, tokens, max_runtime_s=max_runtime_s, region=region)
 
 
 def quote_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,21 @@ from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment, require_environment
 from launch.managed.hub import read_recipe_file, supported_instances
-from launch.managed.hub_job import HubJob, convert_hub_job
+from launch.managed.jobs import HubJob
 from launch.managed.recipe_model import fetch_recipe_model
 from launch.managed.recipes import (
     RECIPE_FILE,
     RecipeInputs,
     base_weights,
+    needs_weights,
     recipe_request,
     recipe_values,
     render_recipe,
 )
 from launch.prepared_job import PreparedJob
-from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
+from launch.targets.hub_job import convert_hub_job
 from launch.targets.managed_job import quote_of
 from launch.targets.managed_target import ManagedTarget
 from launch.targets.sagemaker import SageMakerTarget
@@ -109,6 +109,15 @@ class RecipesTarget(ManagedTarget[HubJob], SageMakerTarget):
                     "Use --target sagemaker-serverless",
                 )
             )
+        if needs_weights(job) and job.model.weights is None:
+            problems.append(
+                Problem(
+                    "model.source",
+                    f"SageMaker's hub has no weights of {job.model.name} for its recipe",
+                    job.run.job.model.source,
+                    "Use --target sagemaker-serverless",
+                )
+            )
         return problems
 
     def _convert(self, prepared: PreparedJob) -> HubJob:
@@ -157,12 +166,3 @@ class RecipesTarget(ManagedTarget[HubJob], SageMakerTarget):
             return self.cancel(submission)
         self.jobs.stop(name)
         return f"{name} was told to stop; its instances are billed until then, and no weights stay"
-
-    def status_of(self, job: Mapping[str, Any], submission: Submission) -> Status:
-        """Return the status of a run by its latest job.
-
-        Args:
-            job: Description of the job by SageMaker.
-            submission: The run.
-        """
-        return SageMakerTarget.status_of(self, job, submission)

@@ -12,7 +12,7 @@ from launch.environment import LaunchEnvironment, require_environment
 from launch.errors import LaunchError
 from launch.managed.graders.evaluator import delete_evaluator, deploy_evaluator
 from launch.managed.graders.package import Contract
-from launch.managed.hub_job import HubJob, convert_hub_job
+from launch.managed.jobs import HubJob
 from launch.managed.managed_model import write_managed_model
 from launch.managed.recipe_model import fetch_recipe_model
 from launch.managed.requests import (
@@ -24,6 +24,7 @@ from launch.prepared_job import PreparedJob
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
+from launch.targets.hub_job import convert_hub_job
 from launch.targets.managed_job import quote_of
 from launch.targets.managed_target import ManagedTarget
 from launch.targets.sagemaker import SageMakerTarget

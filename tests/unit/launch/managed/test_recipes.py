@@ -16,7 +16,7 @@ from emulator.hub import LORA_PARAMETERS, RECIPE_TEMPLATE, recipe_image
 from launch.errors import LaunchError, NotConfirmed
 from launch.managed.data_files import ManagedData
 from launch.managed.hub import HubModel
-from launch.managed.hub_job import HubJob
+from launch.managed.jobs import HubJob
 from launch.managed.recipes import RecipeInputs, recipe_request, recipe_values, render_recipe
 from launch.managed.requests import DataAddresses
 from launch.submission import Attempt, Submission
@@ -168,6 +168,27 @@ def test_job_that_a_recipe_cannot_run(
     path = job(f"jumpstart:{QWEN}", "refused", data__max_length=4096, **keys)
     with pytest.raises(JobError, match=reason):
         submit_job(path, managed.recipes_target)
+
+
+def test_recipe_without_weights_or_image_is_refused(
+    managed: ManagedAccount, job: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = managed.sagemaker.hub
+    document = hub._document
+
+    def bare(model: Any) -> dict[str, Any]:
+        found = document(model)
+        del found["TrainingArtifactUri"]
+        for recipe in found["RecipeCollection"]:
+            del recipe["SmtjImageUri"]
+        return found
+
+    monkeypatch.setattr(hub, "_document", bare)
+    path = job(f"jumpstart:{QWEN}", "bare", data__max_length=4096, **P5)
+    with pytest.raises(JobError) as caught:
+        submit_job(path, managed.recipes_target)
+    assert "names no image" in str(caught.value)
+    assert "has no weights" in str(caught.value)
 
 
 def test_plan_prices_the_instances(job: Callable[..., Path]) -> None:

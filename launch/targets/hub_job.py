@@ -1,10 +1,6 @@
-"""Job on a model of SageMaker's hub: its recipe, with the job's values and records."""
+"""Preparation of a job on a model of SageMaker's hub: its recipe, its values and its records."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from launch.aws.session import AwsSession
 from launch.managed.data_files import convert_data
@@ -15,41 +11,12 @@ from launch.managed.hub import (
     recipe_of,
     sequence_lengths,
 )
+from launch.managed.jobs import HubJob
 from launch.prepared_job import PreparedJob
-from launch.targets.managed_job import ManagedJob
 from planning.managed.run import ManagedRun, read_managed_run
 from training.errors import JobError, Problem
 
 _SEQUENCE = 1024
-_SPLIT = "train_val_split_ratio"
-
-
-@dataclass(frozen=True)
-class HubJob(ManagedJob):
-    """Job with what the hub says about its model.
-
-    Attributes:
-        model: Model of the hub.
-        recipe: Its recipe for the job.
-        specification: Parameters of the recipe, by name.
-        sequence_length: Sequence length of the recipe, such as `4K`; None if it has one alone.
-    """
-
-    model: HubModel
-    recipe: Mapping[str, Any]
-    specification: Mapping[str, Mapping[str, Any]]
-    sequence_length: str | None
-
-    @property
-    def split_note(self) -> str:
-        """Sentence on the rows that the recipe holds out by itself; empty if it holds out none."""
-        share = self.specification.get(_SPLIT, {}).get("default")
-        if self.data.validation or not isinstance(share, int | float) or share >= 1:
-            return ""
-        return (
-            f"the recipe holds out {1 - share:.0%} of the rows by itself; name others in "
-            "data.validation"
-        )
 
 
 def convert_hub_job(account: AwsSession, prepared: PreparedJob, provider: str) -> HubJob:
