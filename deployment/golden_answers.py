@@ -67,7 +67,7 @@ class GoldenPrompt:
 def parse_golden(text: str) -> tuple[list[GoldenPrompt], list[str]]:
     """Return the prompts in the text of a file, and what is wrong with other lines."""
     prompts, problems = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 prompts.append(_prompt(json.loads(line), number))

@@ -30,7 +30,7 @@ RECORDS = {
     ("DPO", False): "hf-preference",
     ("DPO", True): "converse-preference",
     ("RLVR", False): "verl",
-    ("RLVR", True): "verl",
+    ("RLVR", True): "openai-prompts",
 }
 """Format of the records by technique, and by whether the model is Amazon Nova."""
 _EXCLUDED = ("AlgorithmSpecification", "ResourceConfig", "CheckpointConfig")

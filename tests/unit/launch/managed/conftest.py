@@ -140,7 +140,7 @@ def managed(
         _publish(client)
         for name in (MICRO, NOVA_2):
             bedrock.add_foundation_model(name, weights)
-        for name in (QWEN, "nova-textgeneration-micro"):
+        for name in (QWEN, "nova-textgeneration-micro", "nova-textgeneration-lite-v2"):
             sagemaker.hub.add(HubContent(name, weights))
         sagemaker.hub.add(HubContent(GATED, weights, gated=True))
         services = (*sagemaker.services, *bedrock.services)

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter
 
 from emulator.botocore_schema import validation_errors
 from launch.managed.graders.evaluator import evaluator_request
-from launch.managed.graders.function import function_request
+from launch.managed.graders.function import function_name, function_request
 from launch.managed.graders.package import build_package
 from launch.managed.graders.runtime import regex as stand_in
 from launch.submission import Attempt, Submission
@@ -229,6 +230,23 @@ def test_bedrock_calls_the_packed_rewards(
     assert target.status(submission).state == "not deployed"
     assert target.delete(submission) == []
     assert arn not in [one["FunctionArn"] for one in functions.list_functions()["Functions"]]
+
+
+def test_nova_on_sagemaker_reads_messages_and_a_list_of_scores(
+    managed: ManagedAccount, job: Callable[..., Path], questions: Path
+) -> None:
+    target = managed.serverless_target
+    path = grpo(job, "jumpstart:nova-textgeneration-lite-v2", "nova", questions)
+    submission, lines = submit_job(path, target)
+    assert "as openai-prompts" in "\n".join(lines)
+    name = function_name(submission.run, target.platform)
+    code = managed.session.client("lambda").get_function(FunctionName=name)["Configuration"]
+    assert code["CodeSha256"] == build_package(rewards(*REWARDS), "list").sha256
+    end = time.monotonic() + 60
+    while not target.status(submission).is_over:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert target.status(submission).state == "not deployed"
 
 
 def test_serverless_has_an_evaluator_of_the_packed_rewards(
