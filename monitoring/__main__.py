@@ -86,7 +86,7 @@ def check_judge(file: Path, model: str) -> None:
 
 
 def restore_cache(root: Path = ROOT) -> None:
-    """Put the replies of earlier jobs where this one goes on with them, so that none is paid twice.
+    """Put the replies of earlier jobs where this one adds to them, so that none is paid for twice.
 
     Args:
         root: Folder of the job's inputs and outputs.
