@@ -53,7 +53,7 @@ ifneq ($(IMAGE),)
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|bedrock-customization ENV=dev] [EULA=1]
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks|jumpstart|sagemaker-serverless|recipes|bedrock-customization ENV=dev] [EULA=1]
 	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
@@ -89,11 +89,11 @@ review: $(VENV)/.feedback $(VENV)/.serve  ## serve a page on which people judge 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
-search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1]
-	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh),echo 'make search needs JOB=…' >&2; exit 2)
+search: $(VENV)/.train $(VENV)/.launch $(VENV)/.search  ## search the hyperparameters of a job: make search JOB=jobs/search.yaml [TARGET=local|slurm|hyperpod|sagemaker] [ENV=dev] [SET="search.trials=30"] [FRESH=1] [OUT=/shared/searches JOIN=1 SLOTS=2]
+	@$(if $(JOB),$(TEMPER) search $(JOB) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(OUT),--out $(OUT)) $(if $(JOIN),--join) $(if $(SLOTS),--slots $(SLOTS)),echo 'make search needs JOB=…' >&2; exit 2)
 
-pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev] [FRESH=1] [ARGS=--ignore-cooldown]
-	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)
+pipeline: $(VENV)/.train $(VENV)/.prepare $(if $(filter command% environment,$(origin ENV)),$(VENV)/.launch)  ## retrain, compare, register, deploy: make pipeline FILE=pipelines/docs.yaml [ENV=dev [PACKAGE=ARN]] [FRESH=1] [ARGS=--ignore-cooldown]
+	@$(if $(FILE),$(TEMPER) pipeline run $(FILE) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter-out none,$(PACKAGE)),--package $(PACKAGE)) $(if $(FRESH),--fresh) $(ARGS),echo 'make pipeline needs FILE=…' >&2; exit 2)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
@@ -152,7 +152,7 @@ redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…
 bias: $(VENV)/.train  ## measure social bias in a model: make bias MODEL=… [BEFORE=…] [ARGS="--most 0.2 --data Age.jsonl"]
 	@$(TEMPER) bias $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
-schema: $(VENV)/.train  ## write jobs/schema.json for editors
+schema: $(VENV)/.train  ## write jobs/schema.json and pipelines/schema.json
 	@$(TEMPER) schema
 
 # --- runs on all targets --------------------------------------------------------------------------
@@ -211,8 +211,8 @@ plan-pipeline: $(VENV)/.train $(VENV)/.prepare  ## check every job of a pipeline
 start-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch  ## create or update a pipeline in AWS, and start it: make start-pipeline FILE=pipelines/docs.yaml ENV=dev
 	@$(TEMPER) pipeline render $(FILE) --env $(ENV) --upsert --start
 
-rehearse-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch $(VENV)/.node  ## run a pipeline in an emulated account until a rollback: make rehearse-pipeline FILE=pipelines/docs.yaml
-	@$(TEMPER) pipeline rehearse $(FILE) --env $(ENV)
+rehearse-pipeline: $(VENV)/.train $(VENV)/.prepare $(VENV)/.launch $(VENV)/.node  ## run a pipeline in an emulated account until a rollback: make rehearse-pipeline FILE=pipelines/docs.yaml [ARGS=--sagemaker]
+	@$(TEMPER) pipeline rehearse $(FILE) --env $(ENV) $(ARGS)
 
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…] [DEPLOY=1]
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE)) $(if $(DEPLOY),--deploy)

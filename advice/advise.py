@@ -17,6 +17,9 @@ from training.errors import JobError, Problem
 
 _MOST_EXAMPLES = 5
 _DEFAULT_CHARS = 4.0
+_BITS_PER_TOKEN, _BITS_PER_WEIGHT = 1.0, 2.0
+"""Estimates of what a token of a data set holds, and of what a weight stores. Their sources are in
+`Facts.adapter_load`."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,19 @@ def advise(question: Question, seconds: float) -> Advice:
 
 def _notes(question: Question, lengths: Lengths) -> tuple[str, ...]:
     """Return what a reader should know of the rows."""
-    context = question.shape.context
-    if question.profile.form == "text" or lengths.row <= context:
-        return ()
-    return (
-        f"a row has {lengths.row:,.0f} tokens on average, and the context {context:,}: most rows "
-        f"lose their end",
-    )
+    profile, context = question.profile, question.shape.context
+    if profile.form in ("text", "prompts") and profile.unread:
+        return (
+            f"not read: {', '.join(profile.unread)}. If one of these columns is the answer or the "
+            "label, ask again with --set "
+            "'data.train.columns.prompt=COLUMN data.train.columns.completion=COLUMN'",
+        )
+    if profile.form != "text" and lengths.row > context:
+        return (
+            f"a row has {lengths.row:,.0f} tokens on average, and the context {context:,}: most "
+            "rows lose their end",
+        )
+    return ()
 
 
 def _refuse_if_too_large(
@@ -154,7 +163,9 @@ def _facts(
         data_tokens=profile.rows * lengths.row,
         distinct_answers=profile.distinct_answers,
         grounding=profile.grounding,
+        questions=profile.questions,
         verifiable=profile.verifiable,
+        adapter_load=_adapter_load(question, lengths, quotes["lora"].trained_parameters),
         chat_template=has_chat_template(question.model),
         answer_loss=probe.answer_loss,
         few_shot_gain=probe.few_shot_gain,
@@ -170,6 +181,21 @@ def _facts(
         qlora_saving=1 - qlora / lora if lora and qlora else None,
         full_cost_ratio=full / lora if lora and full else None,
     )
+
+
+def _adapter_load(question: Question, lengths: Lengths, weights: int) -> float | None:
+    """Return the bits of the learned tokens relative to those that a LoRA stores.
+
+    Args:
+        question: The question.
+        lengths: Tokens of the rows.
+        weights: Weights of the LoRA; 0 if it is impossible.
+    """
+    form = question.profile.form
+    if not weights or form not in ("text", "answers"):
+        return None
+    learned = lengths.row if form == "text" else lengths.answer
+    return question.profile.rows * learned * _BITS_PER_TOKEN / (weights * _BITS_PER_WEIGHT)
 
 
 def _mean_usd(quote: ApproachQuote) -> float | None:

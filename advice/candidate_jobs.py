@@ -28,6 +28,8 @@ _VIRTUAL_TOKENS = 20
 _LONGEST = 4096
 _STEPS_PER_EPOCH = 50
 """Fewest steps of an epoch, for which the batch is made smaller."""
+_MANY_ROWS = 100_000
+"""Rows from which on one epoch is planned."""
 _LEAST_BATCH, _MOST_BATCH = 4, 32
 
 
@@ -73,7 +75,8 @@ def candidate_document(
         factor = _SMALL_MODEL_FACTOR if small else 1.0
         train["learning_rate"] = _LEARNING_RATES[approach] * factor
     if "max_steps" not in train:
-        train.setdefault("num_train_epochs", 1 if form in ("text", "preferences", "ratings") else 3)
+        once = form in ("text", "preferences", "ratings") or question.profile.rows >= _MANY_ROWS
+        train.setdefault("num_train_epochs", 1 if once else 3)
     # Each prompt is answered several times, so that few prompts fill a batch.
     batch = _MOST_BATCH if form == "prompts" else _batch_size(question.profile.rows)
     train.setdefault("global_batch_size", batch)

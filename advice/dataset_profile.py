@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from advice.facts import Form
+from planning.dataset_stats import bytes_before, estimate_rows
 from training.config.data import Source
 from training.data.readers.records import SourceRecord
 from training.data.readers.sources import locate
@@ -18,6 +20,7 @@ from training.data.schema.prompt_text import prompt_text
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
+    Message,
     PreferenceRow,
     PromptRow,
     RankingRow,
@@ -35,6 +38,9 @@ _READING_S = 5.0
 _WORD = re.compile(r"\w+")
 _SHORTEST_WORD = 3
 """Shorter words, such as articles, are in most prompts and tell nothing."""
+_QUESTION_MARKS = ("?", "？", "؟")
+_MARKED_RESULT = re.compile(r"####\s*\S|\\boxed\{")
+"""Markers of a final result that the rewards of `grpo` read: those of GSM8K and of MATH."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,17 @@ class DatasetProfile:
     Attributes:
         form: Kind of the rows.
         rows: Number of rows.
-        exact: False if the number is that of the rows read in time, and there are more.
+        exact: False if the number is estimated from the size of the files.
         sample: Rows drawn from all that were read.
         texts: Text of each row of the sample.
         prompt_chars: Characters of a prompt, on average.
         answer_chars: Characters of an answer, on average.
         distinct_answers: Share of the answers that are different; None without answers.
         grounding: Share of the answers' words that are in their prompts; None without answers.
-        verifiable: True if prompts have reference answers.
+        questions: Share of the prompts that end with a question mark; None without prompts.
+        verifiable: True if most answers are references for a reward, or end with a marked result.
         bad: Rows of the sample that cannot be used, with the first reason.
+        unread: Columns that hold something in most rows of the sample and were not read.
     """
 
     form: Form
@@ -64,8 +72,10 @@ class DatasetProfile:
     answer_chars: float = 0.0
     distinct_answers: float | None = None
     grounding: float | None = None
+    questions: float | None = None
     verifiable: bool = False
     bad: tuple[int, str] = (0, "")
+    unread: tuple[str, ...] = ()
 
     @property
     def row_chars(self) -> float:
@@ -106,12 +116,15 @@ def profile_dataset(
         sample=tuple(rows),
         texts=tuple(row_text(row) for row in rows),
         bad=(len(bad), bad[0] if bad else ""),
+        unread=tuple(
+            sorted(name for name, count in reader.unused_rows.items() if 2 * count > len(rows))
+        ),
         **_answers(rows),
     )
 
 
 def _draw(source: Source, limit: int | None) -> tuple[list[SourceRecord], int, bool]:
-    """Return a random sample of the records, how many there are, and whether all were counted.
+    """Return a random sample of the records, their number, and whether all were counted.
 
     Files are often sorted, so that the first rows would not do.
 
@@ -122,7 +135,8 @@ def _draw(source: Source, limit: int | None) -> tuple[list[SourceRecord], int, b
     draw = random.Random(0)
     sample: list[SourceRecord] = []
     number, end = 0, time.monotonic() + _READING_S
-    for _, record in locate(source).records():
+    located = locate(source)
+    for cursor, record in located.records():
         if not isinstance(record, SourceRecord):
             continue
         number += 1
@@ -132,8 +146,10 @@ def _draw(source: Source, limit: int | None) -> tuple[list[SourceRecord], int, b
             sample[place] = record
         if number == limit:
             break
-        if number % 1000 == 0 and time.monotonic() > end:
-            return sample, number, False
+        if number % 1000 == 0 and located.files and time.monotonic() > end:
+            chars = number * sum(len(str(drawn.values)) for drawn in sample) // len(sample)
+            rows = estimate_rows(located, number, bytes_before(located, cursor), chars)
+            return sample, int(min(round(rows, -3), limit or rows)), False
     return sample, number, True
 
 
@@ -146,12 +162,32 @@ def _answers(rows: Sequence[Row]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "prompt_chars": sum(len(prompt) for prompt, _ in pairs) / len(pairs),
         "answer_chars": sum(map(len, answers)) / max(1, len(answers)),
-        "verifiable": isinstance(rows[0], PromptRow) and 2 * len(answers) > len(pairs),
+        "questions": _share(prompt.rstrip().endswith(_QUESTION_MARKS) for prompt, _ in pairs),
+        "verifiable": _are_verifiable(rows[0], answers, len(pairs)),
     }
     if answers:
         facts["distinct_answers"] = len(set(answers)) / len(answers)
         facts["grounding"] = _grounding(pairs)
     return facts
+
+
+def _are_verifiable(row: Row, answers: Sequence[str], number: int) -> bool:
+    """Return whether a reward can check most answers.
+
+    Args:
+        row: A row, which tells the kind of all.
+        answers: Answers that are not empty.
+        number: Number of prompts.
+    """
+    if isinstance(row, PromptRow):
+        return 2 * len(answers) > number
+    return 2 * sum(bool(_MARKED_RESULT.search(answer)) for answer in answers) > number
+
+
+def _share(values: Iterable[bool]) -> float:
+    """Return the share of true values."""
+    listed = list(values)
+    return sum(listed) / max(1, len(listed))
 
 
 def _grounding(pairs: Sequence[tuple[str, str]]) -> float:
@@ -186,8 +222,7 @@ def prompt_and_answer(row: Row) -> tuple[str, str] | None:
         return None
     if isinstance(row, DialogueRow):
         last = next((m for m in reversed(row.messages) if m["role"] == "assistant"), None)
-        answer = "" if last is None else str(last.get("content") or "")
-        return prompt_text(row, last_answer=True), answer
+        return prompt_text(row, last_answer=True), "" if last is None else _message_text(last)
     prompt = prompt_text(row, last_answer=False)
     if isinstance(row, PromptRow):
         return prompt, row.reference or ""
@@ -203,7 +238,7 @@ def row_text(row: Row) -> str:
     if isinstance(row, TextRow):
         return row.text
     if isinstance(row, DialogueRow):
-        return "\n".join(str(message.get("content") or "") for message in row.messages)
+        return "\n".join(map(_message_text, row.messages))
     pair = prompt_and_answer(row)
     assert pair is not None
     return "\n".join(filter(None, pair))
@@ -212,4 +247,10 @@ def row_text(row: Row) -> str:
 def _plain(answer: Any) -> str:
     if isinstance(answer, str):
         return answer
-    return "\n".join(str(message.get("content") or "") for message in answer)
+    return "\n".join(map(_message_text, answer))
+
+
+def _message_text(message: Message) -> str:
+    """Return what a message says: its text, then its tool calls as JSON."""
+    calls = [json.dumps(call["function"]) for call in message.get("tool_calls") or ()]
+    return "\n".join(filter(None, [str(message.get("content") or ""), *calls]))

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from advice.facts import APPROACHES, STEPS, Approach, Facts, Step, Value, change_text
+from advice.facts import (
+    AFTER_TRAINING,
+    APPROACHES,
+    STEPS,
+    TRAINED,
+    Approach,
+    Facts,
+    Step,
+    Value,
+    change_text,
+)
 from advice.rules import AdviceRule, Bounds, read_rules
 
 _ADVISED_STEP = 2
@@ -16,6 +26,7 @@ _CHANGEABLE = frozenset(
     (
         "rows",
         "data_tokens",
+        "adapter_load",
         "tasks",
         "changing_facts",
         "keep_general",
@@ -124,8 +135,11 @@ def decide(
             APPROACHES.index(scored.approach),
         )
     )
+    trains = approaches[0].approach in TRAINED
     steps: dict[Step, tuple[Reason, ...]] = {}
     for step in STEPS:
+        if step in AFTER_TRAINING and not trains:
+            continue
         given = [(rule, rule.add[step]) for rule in applying if rule.add.get(step)]
         if sum(points for _, points in given) >= _ADVISED_STEP:
             steps[step] = _reasons(given, facts)

@@ -12,9 +12,12 @@ Form = Literal["text", "answers", "preferences", "ratings", "prompts"]
 prompts alone."""
 Approach = Literal["prompting", "few_shot", "rag", "prompt_tuning", "lora", "qlora", "full"]
 """Approach to adapt a model, the simplest to try first."""
-Step = Literal["continued_pretraining", "vocabulary", "supervised_first", "alignment"]
+Step = Literal[
+    "continued_pretraining", "vocabulary", "supervised_first", "alignment", "reinforcement"
+]
 APPROACHES: tuple[Approach, ...] = get_args(Approach)
 STEPS: tuple[Step, ...] = get_args(Step)
+AFTER_TRAINING: tuple[Step, ...] = ("alignment", "reinforcement")
 TRAINED: tuple[Approach, ...] = ("prompt_tuning", "lora", "qlora", "full")
 TITLES: dict[Approach, str] = {
     "prompting": "prompt engineering",
@@ -40,7 +43,12 @@ class Facts:
         data_tokens: Tokens of all rows.
         distinct_answers: Share of the answers that are different from each other.
         grounding: Share of the answers' words that are in their prompts.
-        verifiable: True if prompts have a reference answer.
+        questions: Share of the prompts that end with a question mark.
+        verifiable: True if a reward can check the answers: prompts have a reference, or answers end
+            with a marked result.
+        adapter_load: Bits that the learned tokens hold, relative to what a LoRA of the planned rank
+            can store. The estimate is one bit per token and two per weight
+            (https://thinkingmachines.ai/blog/lora/, arXiv:2404.05405).
         parameters: Parameters of the model.
         context: Longest input of the model, in tokens.
         chat_template: True if the model's tokenizer has a chat template.
@@ -65,7 +73,9 @@ class Facts:
     data_tokens: float = 0.0
     distinct_answers: float | None = None
     grounding: float | None = None
+    questions: float | None = None
     verifiable: bool = False
+    adapter_load: float | None = None
     chat_template: bool = False
     answer_loss: float | None = None
     few_shot_gain: float | None = None
@@ -90,13 +100,17 @@ class Facts:
 
 
 FACT_NAMES = tuple(field.name for field in fields(Facts))
-_SHARES = frozenset(("distinct_answers", "grounding", "few_shot_gain", "qlora_saving"))
+_SHARES = frozenset(("distinct_answers", "grounding", "questions", "few_shot_gain", "qlora_saving"))
 _COUNTS = frozenset(("parameters", "data_tokens"))
 _CHANGES = {
-    "rows": ("{0} rows or more", "fewer than {0} rows"),
+    "rows": ("{0} or more", "fewer than {0}"),
     "data_tokens": ("{0} tokens of text or more", "fewer than {0} tokens of text"),
     "answer_loss": ("a loss of {0} nats or more on the answers", "a loss below {0} nats"),
     "few_shot_gain": ("examples that lower the loss by {0}", "examples that help less than {0}"),
+    "adapter_load": (
+        "answers that hold {0} times the bits that the LoRA stores, or more",
+        "answers that hold less than {0} times the bits that the LoRA stores",
+    ),
     "tasks": ("{0} tasks or more on one base", "fewer than {0} tasks on one base"),
 }
 """Words for a change of a fact: up to a value, and below it."""
@@ -117,6 +131,8 @@ def fact_text(name: str, value: Value) -> str:
         return "not measured" if value is None else str(value).lower()
     if name in _SHARES:
         return f"{value:.0%}"
+    if name == "rows":
+        return f"{value:,} row{'s' * (value != 1)}"
     if name in _COUNTS:
         return format_count(value)
     if isinstance(value, int) or name.endswith("_tokens"):

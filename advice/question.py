@@ -158,16 +158,13 @@ def _document(asked: Asked, source: str) -> dict[str, Any]:
         JobError: The file cannot be read, or is not the job of one run.
     """
     written: Any = {} if asked.job is None else read_document(asked.job)
-    written = override(written, asked.overrides, source)
-    if not isinstance(written, dict) or "stages" in written:
+    if isinstance(written, dict):
+        written = _with_named(written, asked)
+    document: Any = override(written, asked.overrides, source)
+    if not isinstance(document, dict) or "stages" in document:
         fix = "Name the model and the data of a stage: --model M --data D"
         raise JobError(source, [Problem("stages", "advice is for one run", fix=fix)])
-    document: dict[str, Any] = copy.deepcopy(written)
     document.pop("search", None)
-    if asked.model:
-        document["model"] = {**(document.get("model") or {}), "source": asked.model}
-    if asked.data:
-        document["data"] = {**(document.get("data") or {}), "train": asked.data}
     missing = [
         Problem(f"--{part}", f"there is no {part}", fix=f"Name a job file, or --{part}")
         for part in ("model", "data")
@@ -175,6 +172,18 @@ def _document(asked: Asked, source: str) -> dict[str, Any]:
     ]
     if missing:
         raise JobError(source, missing)
+    return document
+
+
+def _with_named(written: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """Return a parsed job with the model and the data that the options name."""
+    document = copy.deepcopy(written)
+    if asked.model:
+        document["model"] = {**(document.get("model") or {}), "source": asked.model}
+    if asked.data:
+        # A source with keys of its own can be overridden key by key.
+        train = {"source": asked.data} if "data.train." in asked.overrides else asked.data
+        document["data"] = {**(document.get("data") or {}), "train": train}
     return document
 
 

@@ -17,6 +17,7 @@ from planning.model_shape import ModelShape
 from planning.ranges import Range
 from planning.serving.options import serving_options
 from planning.serving.workload import ServingWorkload
+from planning.trainable_params import count_trainable
 from training.config import Job
 from training.errors import JobError
 
@@ -25,6 +26,10 @@ _PASSAGES, _PASSAGE_TOKENS = 5, 200
 _NOTHING = Range(0.0, 0.0)
 _HALF_LOAD = 0.5
 _HERE_HOURS = 24.0
+_LIMIT_SHARE = 0.8
+"""Share of a limit that the steps of a training on fewer rows use; starting it takes the rest."""
+_ENOUGH_ROWS = 1000
+"""Fewest rows of a training on a part of the data."""
 _POSSIBLE: dict[Form, tuple[Approach, ...]] = {
     "text": ("rag", "lora", "qlora", "full"),
     "answers": APPROACHES,
@@ -56,6 +61,7 @@ class ApproachQuote:
         added_tokens: Tokens that the approach adds to each prompt.
         usd_per_1000: Cost of 1,000 requests on a server at half load; None if none can serve it.
         ttft_s: Time from a request to the first token of its answer; None if none can serve it.
+        trained_parameters: Weights that the training changes; 0 without one.
         job: Job as parsed YAML; empty without training.
         notes: Assumptions of the plan.
     """
@@ -70,6 +76,7 @@ class ApproachQuote:
     added_tokens: int = 0
     usd_per_1000: Range | None = None
     ttft_s: Range | None = None
+    trained_parameters: int = 0
     job: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -117,9 +124,10 @@ def quote_all(
 
 def _served(question: Question, approach: Approach, lengths: Lengths) -> ApproachQuote:
     """Return the part of a quote that every request costs."""
-    added = 0
+    added = shared = 0
     if approach == "few_shot":
-        added = round(lengths.examples * (lengths.prompt + lengths.answer))
+        # The same examples precede every prompt, so that a server computes them once.
+        added = shared = round(lengths.examples * (lengths.prompt + lengths.answer))
         if lengths.examples < 1:
             return ApproachQuote(approach, excluded=_no_room(question.shape, lengths))
     elif approach == "rag":
@@ -129,7 +137,11 @@ def _served(question: Question, approach: Approach, lengths: Lengths) -> Approac
     prompt, answer = max(1, round(lengths.prompt) + added), max(1, round(lengths.answer))
     context = min(question.shape.context, max(2 * (prompt + answer), 512))
     workload = ServingWorkload(
-        prompt, answer, max(context, prompt + answer), max_ttft_s=question.needs.max_ttft_s
+        prompt,
+        answer,
+        max(context, prompt + answer),
+        max_ttft_s=question.needs.max_ttft_s,
+        shared_tokens=shared,
     )
     quote = ApproachQuote(approach, added_tokens=added)
     options = serving_options(question.shape, workload)
@@ -170,14 +182,26 @@ def _no_room_for_passages(shape: ModelShape, lengths: Lengths) -> str:
 def _trained(
     question: Question, quote: ApproachQuote, document: Mapping[str, Any]
 ) -> ApproachQuote:
-    """Return a quote with the plan of its training."""
+    """Return a quote with the plan of its training: on fewer rows if all exceed a limit."""
     try:
         job = candidate_job(document, question.source)
-        quote = replace(quote, job=document)
+        trained = count_trainable(job, question.shape)
+        quote = replace(quote, job=document, trained_parameters=trained)
         planned = _planned(job, quote, question)
+        exceeded = "" if planned.excluded else _over(planned, question.needs)
+        if exceeded and (limit := _affordable_rows(planned, question)):
+            smaller = {**document, "data": {**document["data"], "limit": limit}}
+            quote = replace(quote, job=smaller)
+            fewer = _planned(candidate_job(smaller, question.source), quote, question)
+            if not fewer.excluded and not _over(fewer, question.needs):
+                note = (
+                    f"trained on the first {limit:,} of the rows (data.limit), to stay within the "
+                    "limits; shuffle the file if its rows are sorted"
+                )
+                return replace(fewer, notes=(note, *fewer.notes))
     except JobError as error:
         return replace(quote, excluded="; ".join(map(str, error.problems)))
-    return replace(planned, excluded=planned.excluded or _over(planned, question.needs))
+    return replace(planned, excluded=planned.excluded or exceeded)
 
 
 def _planned(job: Job, quote: ApproachQuote, question: Question) -> ApproachQuote:
@@ -222,6 +246,17 @@ def _here(job: Job, shape: ModelShape) -> Range | None:
     plan = plan_here(job)
     own = plan.memory_gib["total"] <= plan.memory_gib["device"]
     return plan.hours if own and plan.hours.high <= _HERE_HOURS else None
+
+
+def _affordable_rows(quote: ApproachQuote, question: Question) -> int:
+    """Return how many rows a training within the limits has; 0 if they are too few to train on."""
+    needs, shares = question.needs, [1.0]
+    if needs.budget_usd is not None and quote.usd.high:
+        shares.append(needs.budget_usd / quote.usd.high)
+    if needs.max_hours is not None and quote.hours.high:
+        shares.append(needs.max_hours / quote.hours.high)
+    rows = int(_LIMIT_SHARE * min(shares) * question.profile.rows)
+    return rows // 100 * 100 if rows >= _ENOUGH_ROWS else 0
 
 
 def _over(quote: ApproachQuote, needs: Requirements) -> str:

@@ -32,6 +32,7 @@ _STEP_TITLES: dict[Step, str] = {
     "vocabulary": "before: add terms of the domain to the vocabulary (model.add_tokens)",
     "supervised_first": "before: supervised fine-tuning on answers (sft)",
     "alignment": "after: learn from preferences (temper review, then dpo)",
+    "reinforcement": "after: reinforcement learning with a reward that checks the result (grpo)",
 }  # fmt: skip
 
 
@@ -87,11 +88,11 @@ def _rows(advice: Advice, references: _References) -> Iterator[tuple[str, Text]]
             f"context of {facts.context:,} tokens, {template} chat template"
         ),
     )
-    about = "" if profile.exact else "more than "
+    about = "" if profile.exact else "about "
     lengths = f"{facts.data_tokens / max(1, facts.rows):,.0f} tokens each"
     if profile.form != "text":
         lengths = f"{facts.prompt_tokens:,.0f} + {facts.answer_tokens:,.0f} tokens on average"
-    yield "data", Text(f"{about}{facts.rows:,} rows, {_FORMS[profile.form]}, {lengths}")
+    yield "data", Text(f"{about}{facts.texts()['rows']}, {_FORMS[profile.form]}, {lengths}")
     if profile.bad[0]:
         yield (
             "",
@@ -100,10 +101,13 @@ def _rows(advice: Advice, references: _References) -> Iterator[tuple[str, Text]]
                 f"{profile.bad[1]}"
             ),
         )
+    yield from (("", Text(note)) for note in advice.notes)
     yield "measured", Text(_measured(advice))
     assert decision.advised is not None
     reasons = decision.advised.reasons
-    yield from _named("because", [references.line(r) for r in reasons if r.points > 0])
+    for_it = [references.line(reason) for reason in reasons if reason.points > 0]
+    simplest = Text("no rule speaks for another approach, and this is the simplest one to try")
+    yield from _named("because", for_it or [simplest])
     yield from _named("against", [references.line(r) for r in reasons if r.points < 0])
     for step, of_step in decision.steps.items():
         lines = [Text(_STEP_TITLES[step]), *(references.line(reason) for reason in of_step)]
@@ -115,7 +119,7 @@ def _rows(advice: Advice, references: _References) -> Iterator[tuple[str, Text]]
     excluded = [scored for scored in decision.approaches if scored.excluded]
     lines = [Text(f"{TITLES[scored.approach]}: {scored.excluded}") for scored in excluded]
     yield from _named("not", lines)
-    yield from _named("assumed", [Text(note) for note in (*advice.notes, *quote.notes)])
+    yield from _named("assumed", [Text(note) for note in quote.notes])
     if quote.job:
         yield (
             "next",
@@ -188,7 +192,10 @@ def _change(advice: Advice, scored: ScoredApproach) -> str:
         return "; or ".join(changes)
     advised = advice.decision.advised
     assert advised is not None
-    return f"no single change: it lacks {_points(advised.points - scored.points)}"
+    lacking = advised.points - scored.points
+    if not lacking:
+        return f"equal points; {TITLES[advised.approach]} is simpler to try"
+    return f"no single change: it lacks {_points(lacking)}"
 
 
 def _points(number: int) -> str:

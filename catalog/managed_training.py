@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+
+from catalog.prices import customization_prices
 
 BEDROCK = "bedrock:"
 """Prefix of a foundation model of Amazon Bedrock: `bedrock:amazon.nova-micro-v1:0`."""
@@ -55,6 +57,10 @@ class ManagedMethod:
         format_nova: Format for Amazon Nova, if it differs.
         min_rows: Fewest rows.
         max_rows: Most rows; None without a limit.
+        max_validation_rows: Most held-out rows; None without a limit.
+        rows_source: Where the numbers of rows were read; empty without limits.
+        ranges_source: Where the ranges of the parameters were read; empty without ranges, or if the
+            recipe of the model says them.
     """
 
     technique: str
@@ -63,6 +69,9 @@ class ManagedMethod:
     format_nova: str = ""
     min_rows: int = 1
     max_rows: int | None = None
+    max_validation_rows: int | None = None
+    rows_source: str = ""
+    ranges_source: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class ManagedModel:
         validation: Whether held-out rows are used.
         usd_per_1k_tokens: Price of 1,000 tokens of training; None if it is unknown.
         price_source: Source of the price, with its date.
+        price_list: Beginning of its usage types in AWS's price list; empty if it is unknown.
     """
 
     name: str
@@ -90,6 +100,7 @@ class ManagedModel:
     validation: bool = True
     usd_per_1k_tokens: float | None = None
     price_source: str = ""
+    price_list: str = ""
 
     @property
     def is_nova(self) -> bool:
@@ -116,6 +127,7 @@ class Provider:
         handled: Keys that are taken care of before a job is sent.
         models: Models by name.
         methods: Every method of the provider, by the kind of a job's method.
+        billing: What is billed: `tokens`, or the time of the `instances` that the job names.
     """
 
     name: str
@@ -127,6 +139,7 @@ class Provider:
     handled: tuple[str, ...]
     models: Mapping[str, ManagedModel]
     methods: Mapping[str, ManagedMethod] = field(default_factory=dict)
+    billing: Literal["tokens", "instances"] = "tokens"
 
     def find(self, source: str) -> ManagedModel | None:
         """Return the model that a job names, None if the provider is not known to have it.
@@ -161,7 +174,7 @@ def _provider(name: str, facts: Mapping[str, Any]) -> Provider:
     for model, about in facts["models"].items():
         named = about["methods"]
         pairs = named.items() if isinstance(named, dict) else ((kind, kind) for kind in named)
-        usd, source = _price(about, prices)
+        usd, source = _price(model, about, prices)
         models[model] = ManagedModel(
             name=model,
             methods={kind: methods[method] for kind, method in pairs},
@@ -174,6 +187,7 @@ def _provider(name: str, facts: Mapping[str, Any]) -> Provider:
             validation=about.get("validation", True),
             usd_per_1k_tokens=usd,
             price_source=source,
+            price_list=about.get("price_list", ""),
         )
     return Provider(
         name=name,
@@ -185,6 +199,7 @@ def _provider(name: str, facts: Mapping[str, Any]) -> Provider:
         handled=tuple(facts["handled"]),
         models=models,
         methods=methods,
+        billing=facts.get("billing", "tokens"),
     )
 
 
@@ -204,10 +219,19 @@ def _method(facts: Mapping[str, Any]) -> ManagedMethod:
         format_nova=facts.get("format_nova", ""),
         min_rows=rows.get("min", 1),
         max_rows=rows.get("max"),
+        max_validation_rows=rows.get("max_validation"),
+        rows_source=rows.get("source", ""),
+        ranges_source=facts.get("ranges", ""),
     )
 
 
-def _price(about: Mapping[str, Any], prices: Mapping[str, Any]) -> tuple[float | None, str]:
+def _price(
+    name: str, about: Mapping[str, Any], prices: Mapping[str, Any]
+) -> tuple[float | None, str]:
     """Return the price of 1,000 tokens of a model, and its source with its date."""
+    newer = customization_prices()
+    if name in newer.get("usd_per_1k_tokens", {}):
+        listed = float(newer["usd_per_1k_tokens"][name])
+        return listed, f"AWS price list, {about['price_list']}, {newer['date']}"
     usd = about.get("usd_per_1k_tokens")
     return usd, f"{prices['source']}, {prices['date']}" if usd is not None else ""

@@ -17,6 +17,9 @@ import yaml
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+CUSTOMIZATION = "customization"
+"""Key of prices of managed customization in the downloaded file, next to those of Regions."""
+
 
 @dataclass(frozen=True)
 class Price:
@@ -83,6 +86,16 @@ def refreshed_path() -> Path:
 def tables() -> Any:
     """Return the content of `prices.yaml`, sources included."""
     return yaml.load(Path(__file__).with_name("prices.yaml").read_text("utf-8"), Loader=_LOADER)
+
+
+def reload_downloaded() -> None:
+    """Read the downloaded prices again when they are next asked for."""
+    _refreshed.cache_clear()
+
+
+def customization_prices() -> dict[str, Any]:
+    """Return the downloaded prices of training by a provider: `date`, `usd_per_1k_tokens`."""
+    return dict(_refreshed().get(CUSTOMIZATION, {}))
 
 
 @cache

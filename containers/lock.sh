@@ -25,12 +25,14 @@ sed -n '/^deepspeed==/,/[^\\]$/p' "$work/deepspeed.txt" >containers/gpu/deepspee
 printf 'torch ; python_version < "3"\ndeepspeed ; python_version < "3"\nbitsandbytes ; python_version < "3"\n' \
   >"$work/neuron"
 compile containers/neuron/requirements.txt pyproject.toml "$work/build.in" --extra train --extra account --override "$work/neuron"
-# A server needs what loads models and tokenizers, and nothing that trains, evaluates or tracks.
+# A server needs what loads models and tokenizers, and nothing that trains, evaluates or tracks. The watch over a
+# deployment runs in its image, and masks the cases that it writes.
 for package in trl datasets pyarrow mlflow-skinny sqlalchemy alembic sqlparse matplotlib jsonschema sacrebleu nltk \
-  pycld2 fastapi; do
+  fastapi; do
   printf '%s ; python_version < "3"\n' "$package"
 done >"$work/training"
 compile containers/serve/requirements.txt pyproject.toml "$work/build.in" --extra train --extra serve --extra llama-cpp \
+  --extra mask --extra languages --extra bedrock \
   --override "$work/neuron" --override "$work/training"
 # The base of the image `prepare` has Python alone.
 compile containers/prepare/requirements.txt pyproject.toml "$work/build.in" --extra prepare

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from deployment.account import DeploymentAccount, connect_account
 from deployment.errors import DeployModelError
-from deployment.golden import GoldenCheck, read_golden
+from deployment.golden import GOLDEN_FILE, GoldenCheck, read_golden
 from deployment.model import find_model
 from deployment.quote import total_usd
 from deployment.record import Deployment
+from deployment.sagemaker.requests import FILES
 from deployment.spec import TARGET_KINDS, DeploymentSpec, read_spec
 from deployment.targets.base import (
     AnsweringTarget,
@@ -22,6 +23,7 @@ from deployment.targets.base import (
     RememberingTarget,
     connect_target,
 )
+from launch.aws.s3 import S3Store, S3Uri
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from registry.table import aligned
@@ -76,6 +78,7 @@ def deploy_model(options: DeployOptions) -> int:
     if golden is not None:
         request = replace(request, verify=lambda: golden.after(request.model.id))
     _report(target.deploy(request), account)
+    _keep_golden(account, spec)
     return 0
 
 
@@ -110,6 +113,7 @@ def swap_model(options: DeployOptions) -> int:
         golden.before(existing.model)
         request = replace(request, verify=lambda: golden.after(request.model.id))
     _report(target.swap(request), account)
+    _keep_golden(account, spec)
     return 0
 
 
@@ -304,6 +308,15 @@ def _golden(spec: DeploymentSpec, target: DeploymentTarget) -> GoldenCheck | Non
     if spec.golden is None or not isinstance(target, AnsweringTarget):
         return None
     return GoldenCheck(read_golden(spec.golden.file), spec.golden, target, spec.name)
+
+
+def _keep_golden(account: DeploymentAccount, spec: DeploymentSpec) -> None:
+    """Put the golden prompts where the platform's function replays them, if it does."""
+    if spec.golden is not None:
+        text = spec.golden.file.read_text(encoding="utf-8")
+        place = S3Uri(account.platform["buckets/runs"], f"{FILES}/{spec.name}/{GOLDEN_FILE}")
+        S3Store(account.client("s3")).put_text(text, place)
+        say(f"golden prompts: {place}")
 
 
 def _golden_problems(spec: DeploymentSpec, target: DeploymentTarget) -> list[Problem]:

@@ -1,63 +1,36 @@
-"""Golden prompts: answers of a deployment, compared with those recorded of the same version.
-
-A row is `{"prompt": …}` or `{"messages": …}`, with `tokens` and `log_probs` of the recorded answer.
-Each is asked again at temperature 0. The tokens must be the same, with log-probabilities within the
-tolerance. Where another token comes first and the recorded one is as likely as it was, which of two
-equals comes first depends on the machine, and the comparison ends there.
-"""
+"""Golden prompts of a deployment: checked before and after its version changes, and recorded."""
 
 from __future__ import annotations
 
 import json
-import math
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployment.errors import DeployModelError
+from deployment.golden_answers import (
+    Ask,
+    GoldenAnswer,
+    GoldenPrompt,
+    NoAnswerError,
+    ask_answer,
+    difference_of,
+    parse_golden,
+    row_of,
+)
 from deployment.spec import GoldenPrompts
 from deployment.targets.base import AnsweringTarget
 from launch.errors import InvalidOptionError
 from training.console import say
 from training.errors import DataError
 
-Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-_TOKENS, _TOP = 32, 3
+GOLDEN_FILE = "watch/golden.jsonl"
+"""Golden prompts below the folder of a deployment in the bucket of runs."""
 _SHOWN = 3
 _TIMEOUT_S = 600.0
-
-
-@dataclass(frozen=True)
-class GoldenAnswer:
-    """Tokens of an answer and their log-probabilities.
-
-    Attributes:
-        tokens: The tokens.
-        log_probs: Log-probability of each.
-        likeliest: Log-probabilities of the most likely tokens at each place.
-    """
-
-    tokens: tuple[str, ...]
-    log_probs: tuple[float, ...]
-    likeliest: tuple[Mapping[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class GoldenPrompt:
-    """Prompt with the answer that was recorded.
-
-    Attributes:
-        request: `prompt` or `messages`.
-        answer: The recorded answer; None if none was.
-        line: Number of its line in the file.
-    """
-
-    request: Mapping[str, Any]
-    answer: GoldenAnswer | None
-    line: int
 
 
 @dataclass(frozen=True)
@@ -114,70 +87,16 @@ class GoldenCheck:
         return found
 
 
-def difference_of(
-    recorded: GoldenAnswer | None, answer: GoldenAnswer, tolerance: float
-) -> str | None:
-    """Return how an answer differs from the recorded one, None if it agrees.
-
-    Args:
-        recorded: The recorded answer; None if only some answer is expected.
-        answer: The answer.
-        tolerance: Largest difference of a log-probability.
-    """
-    if not answer.tokens:
-        return "the answer is empty"
-    if recorded is None:
-        return None
-    pairs = zip(recorded.tokens, recorded.log_probs, answer.tokens, answer.log_probs, strict=False)
-    for place, (token, log_prob, other, other_log_prob) in enumerate(pairs, start=1):
-        apart = abs(log_prob - other_log_prob)
-        if token != other:
-            likely = answer.likeliest[place - 1] if place <= len(answer.likeliest) else {}
-            if abs(likely.get(token, math.inf) - log_prob) <= tolerance:
-                return None
-            return f"token {place} is {other!r}, not {token!r}"
-        if not apart <= tolerance:
-            return (
-                f"token {place} ({token!r}) has the log-probability {other_log_prob:.3f}, not "
-                f"{log_prob:.3f}"
-            )
-    if len(recorded.tokens) != len(answer.tokens):
-        return f"it has {len(answer.tokens)} tokens, not {len(recorded.tokens)}"
-    return None
-
-
 def ask_prompt(prompt: GoldenPrompt, ask: Ask) -> GoldenAnswer:
     """Return the answer to a prompt at temperature 0.
 
     Raises:
-        DeployModelError: The response has no tokens with log-probabilities.
+        DeployModelError: The response has no answer.
     """
-    count = len(prompt.answer.tokens) if prompt.answer else _TOKENS
-    body = {**prompt.request, "temperature": 0, "max_tokens": max(1, count)}
-    asked = {"logprobs": True, "top_logprobs": _TOP} if "messages" in body else {"logprobs": _TOP}
-    response = ask({**body, **asked})
     try:
-        log_probs = response["choices"][0]["logprobs"]
-        if "messages" in body:
-            content = log_probs["content"]
-            return GoldenAnswer(
-                tuple(one["token"] for one in content),
-                tuple(float(one["logprob"]) for one in content),
-                tuple(
-                    {top["token"]: float(top["logprob"]) for top in one.get("top_logprobs") or ()}
-                    for one in content
-                ),
-            )
-        return GoldenAnswer(
-            tuple(log_probs["tokens"]),
-            tuple(map(float, log_probs["token_logprobs"])),
-            tuple(log_probs.get("top_logprobs") or ()),
-        )
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise DeployModelError(
-            f"line {prompt.line}: the response has no tokens with log-probabilities: "
-            f"{json.dumps(response)[:300]}"
-        ) from None
+        return ask_answer(prompt, ask)
+    except NoAnswerError as error:
+        raise DeployModelError(str(error)) from None
 
 
 def read_golden(file: Path) -> list[GoldenPrompt]:
@@ -187,43 +106,16 @@ def read_golden(file: Path) -> list[GoldenPrompt]:
         DataError: It cannot be read, or a line is not a golden prompt; names all of them.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}") from None
-    prompts, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                prompts.append(_prompt(json.loads(line), number))
-            except (ValueError, TypeError, KeyError) as error:
-                problems.append(f"  line {number}: {error}")
+    prompts, problems = parse_golden(text)
     if problems:
-        raise DataError("\n".join([f"{file}: {len(problems)} lines cannot be used", *problems]))
+        shown = [f"  {problem}" for problem in problems]
+        raise DataError("\n".join([f"{file}: {len(problems)} lines cannot be used", *shown]))
     if not prompts:
         raise DataError(f"{file} has no prompts")
     return prompts
-
-
-def _prompt(row: Any, number: int) -> GoldenPrompt:
-    """Return the prompt of a row.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not isinstance(row, dict) or ("prompt" in row) == ("messages" in row):
-        raise ValueError("needs either prompt or messages")
-    key = "prompt" if "prompt" in row else "messages"
-    if not isinstance(row[key], str if key == "prompt" else list):
-        raise ValueError(f"{key} must be {'a text' if key == 'prompt' else 'a list of messages'}")
-    answer = None
-    if "tokens" in row:
-        tokens, log_probs = row["tokens"], row.get("log_probs")
-        if not isinstance(log_probs, list) or len(log_probs) != len(tokens):
-            raise ValueError("needs as many log_probs as tokens")
-        if not all(isinstance(p, int | float) and math.isfinite(p) for p in log_probs):
-            raise ValueError("log_probs must be numbers")
-        answer = GoldenAnswer(tuple(map(str, tokens)), tuple(map(float, log_probs)))
-    return GoldenPrompt({key: row[key]}, answer, number)
 
 
 def record_golden(prompts: Path, out: Path, url: str, model: str | None = None) -> int:
@@ -246,8 +138,7 @@ def record_golden(prompts: Path, out: Path, url: str, model: str | None = None) 
     for prompt in read_golden(prompts):
         asked = GoldenPrompt(prompt.request, None, prompt.line)
         answer = ask_prompt(asked, lambda body: ask_server(url, body, model))
-        row = {**prompt.request, "tokens": answer.tokens, "log_probs": answer.log_probs}
-        rows.append(json.dumps(row, ensure_ascii=False))
+        rows.append(json.dumps(row_of(prompt, answer), ensure_ascii=False))
     out.write_text("\n".join(rows) + "\n", encoding="utf-8")
     say(f"{len(rows)} golden prompts in {out}")
     return 0

@@ -64,6 +64,10 @@ class AwsService:
         """Botocore's description of the service."""
         return service_model(self.name)
 
+    def has(self, action: str) -> bool:
+        """Return whether an operation is emulated here."""
+        return action in self._operations
+
     def find(self, request: HttpRequest) -> tuple[OperationModel, dict[str, str]] | None:
         """Return the operation of a request and the labels of its path; None if it has none."""
         target = request.headers.get("x-amz-target", "")

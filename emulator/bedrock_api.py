@@ -35,6 +35,7 @@ class BedrockEmulator:
         start: Starts the process of a model.
 
     Attributes:
+        log: Log of the invocations.
         services: The services, for a server.
         control: The service `bedrock`; records its calls and plants errors.
         runtime: The service `bedrock-runtime`.
@@ -58,6 +59,7 @@ class BedrockEmulator:
         self._models = BedrockRuntime(
             account, self.imports, self.custom_models, self.deployments, self.throughputs, start
         )
+        self.log = self._models.log
         self.batches = BatchApi(account, self._models)
         self.evaluations = EvaluationApi(account, self._models)
         self.control, self.runtime = self._control(), self._runtime()
@@ -123,6 +125,9 @@ class BedrockEmulator:
                 "GetEvaluationJob": self.evaluations.get,
                 "ListEvaluationJobs": self.evaluations.list_jobs,
                 "StopEvaluationJob": self.evaluations.stop,
+                "PutModelInvocationLoggingConfiguration": self.log.put,
+                "GetModelInvocationLoggingConfiguration": self.log.get,
+                "DeleteModelInvocationLoggingConfiguration": self.log.delete,
                 "TagResource": account.tag_resource,
                 "UntagResource": account.untag_resource,
                 "ListTagsForResource": account.list_tags,

@@ -27,6 +27,7 @@ from emulator.request_validation import (
 )
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
+from validation.json_lines import split_lines
 
 _PHASES = ("validationDetails", "dataProcessingDetails", "trainingDetails")
 _TECHNIQUES = {
@@ -182,7 +183,7 @@ class CustomizationApi:
                 return f"The data at {uri} cannot be read with the role of the job"
             if problems := invalid_records(text, model.format_of(kind)):
                 return f"{len(problems)} records of {uri} are invalid. {problems[0]}"
-            counts.append(len(text.splitlines()))
+            counts.append(len(split_lines(text)))
         method, rows = model.methods[kind], counts[0]
         if rows < method.min_rows or (method.max_rows is not None and rows > method.max_rows):
             return f"The number of training records, {rows}, is out of range"

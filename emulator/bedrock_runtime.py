@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/invoke-imported-model.html
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -26,6 +27,7 @@ from emulator.bedrock_bodies import (
 )
 from emulator.bedrock_custom_models import CustomModelApi, DeploymentApi
 from emulator.bedrock_imports import ImportApi
+from emulator.bedrock_invocation_log import InvocationLog
 from emulator.bedrock_throughput import ThroughputApi
 from emulator.model_process import ModelProcess
 from emulator.request_validation import RequestRejected, reject
@@ -57,6 +59,9 @@ class BedrockRuntime:
         deployments: Their on-demand deployments.
         throughputs: Its provisioned throughput.
         start: Starts the process of a model.
+
+    Attributes:
+        log: Log of the invocations.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class BedrockRuntime:
         start: StartProcess = ModelProcess,
     ):
         self._account, self._start = account, start
+        self.log = InvocationLog(account)
         self._imports, self._custom = imports, custom_models
         self._deployments, self._throughputs = deployments, throughputs
         self._copies: dict[Path, _Copy] = {}
@@ -78,17 +84,36 @@ class BedrockRuntime:
         """Answer InvokeModel."""
         body = read_invoke_body(request.get("body", b""))
         answer = self._post(self._process(request["modelId"]), body.path, body.request)
+        bodies = (json.loads(request["body"]), body.document(answer))
+        usage = answer.get("usage", {})
+        tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        self.log.write("InvokeModel", request["modelId"], bodies, tokens)
         return {"body": body.answer(answer), "contentType": "application/json"}
 
     def invoke_stream(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer InvokeModelWithResponseStream."""
         body = read_invoke_body(request.get("body", b""))
         events = self._stream(self._process(request["modelId"]), body.path, body.request)
-        chunks = ({"chunk": {"bytes": part}} for part in body.parts(events))
-        return {"body": chunks, "contentType": "application/json"}
+        model, sent = request["modelId"], json.loads(request["body"])
+
+        def chunks() -> Iterator[dict[str, Any]]:
+            received = []
+            for part in body.parts(events):
+                received.append(json.loads(part))
+                yield {"chunk": {"bytes": part}}
+            self.log.write("InvokeModelWithResponseStream", model, (sent, received))
+
+        return {"body": chunks(), "contentType": "application/json"}
 
     def converse(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer Converse."""
+        response = self._converse(request)
+        usage = response["usage"]
+        tokens = (usage["inputTokens"], usage["outputTokens"])
+        self.log.write("Converse", request["modelId"], (_without_model(request), response), tokens)
+        return response
+
+    def _converse(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._check_converse(request["modelId"])
         body = chat_body(request)
         began = self._account.clock.now()
@@ -99,12 +124,20 @@ class BedrockRuntime:
         """Answer ConverseStream."""
         self._check_converse(request["modelId"])
         body = chat_body(request)
-        return {
-            "stream": converse_events(self._stream(self._process(request["modelId"]), CHAT, body))
-        }
+        events = converse_events(self._stream(self._process(request["modelId"]), CHAT, body))
+
+        def logged() -> Iterator[dict[str, Any]]:
+            received = []
+            for event in events:
+                received.append(event)
+                yield event
+            bodies = (_without_model(request), received)
+            self.log.write("ConverseStream", request["modelId"], bodies)
+
+        return {"stream": logged()}
 
     def answer(self, model: str, body: Mapping[str, Any], *, converse: bool) -> Mapping[str, Any]:
-        """Return the answer to a record of a batch inference job.
+        """Return the answer to a record of a batch inference job, which is not logged.
 
         Args:
             model: Identifier of the model.
@@ -112,7 +145,7 @@ class BedrockRuntime:
             converse: Whether it is one of Converse.
         """
         if converse:
-            return self.converse({**body, "modelId": model})
+            return self._converse({**body, "modelId": model})
         parsed = InvokeBody.from_document(dict(body))
         return parsed.document(self._post(self._process(model), parsed.path, parsed.request))
 
@@ -228,6 +261,11 @@ class BedrockRuntime:
         """Return the events of a streamed answer, the first of which has arrived."""
         events = process.stream(path, body, _raise_rejection)
         return chain([next(events)], events)
+
+
+def _without_model(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a Converse request, whose model is in its path."""
+    return {key: value for key, value in request.items() if key != "modelId"}
 
 
 def _raise_rejection(response: httpx2.Response) -> None:

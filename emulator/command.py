@@ -10,10 +10,12 @@ from pathlib import Path
 
 from deployment.spec import TARGET_KINDS
 from emulator.deployments.command_runner import Main
+from emulator.deployments.rehearsed_kinds import GPU
 from emulator.deployments.scenario import DeploymentScenario
 from emulator.environment import EmulatedEnvironment, emulated_environment
 from emulator.instance import ContainerRuntime, NamespaceRuntime, OciRuntime
 from emulator.job_lifecycle import ServiceTimings
+from emulator.kubernetes.cluster import emulated_cluster, why_no_cluster
 from emulator.scenario import Scenario, ScenarioResult
 from launch.aws.import_check import check_import
 from launch.local_container import container_engine
@@ -86,12 +88,16 @@ def rehearse_deployments(
     Raises:
         LaunchError: A step had another result than it must have.
     """
-    kinds = [kind for kind in TARGET_KINDS if kind != "hyperpod"]
+    kinds = list(TARGET_KINDS)
+    if problem := why_no_cluster():
+        say(f"hyperpod is left out: {problem}")
+        kinds.remove("hyperpod")
     if problem := _export(environment, run):
         say(f"bedrock-import is left out: {problem}")
         kinds.remove("bedrock-import")
     adapters = _train_adapter(environment, job, run)
-    DeploymentScenario(environment, [run] * 3, main, say, kinds, adapters).run()
+    with emulated_cluster(environment, GPU) as cluster:
+        DeploymentScenario(environment, [run] * 3, main, say, kinds, adapters, cluster).run()
 
 
 def _train_adapter(environment: EmulatedEnvironment, job: Path, run: Path) -> list[Path]:

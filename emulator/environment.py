@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
 from launch.aws.session import new_session
 from launch.environment import LaunchEnvironment, read_environment
 
-_STACKS = ("training", "images")
+STACKS = ("training", "images")
+"""Stacks of the places where jobs run."""
 _ADVANCE_S = 5.0
 _IN_MEMORY_S = 30 * 86_400.0
 
@@ -121,18 +122,21 @@ class EmulatedEnvironment:
         )
         return uri
 
-    def log_lines(self, job: str) -> dict[str, list[str]]:
-        """Return the log lines of a job by stream, oldest stream first."""
+    def log_lines(self, job: str, group: str = LOG_GROUP) -> dict[str, list[str]]:
+        """Return the log lines of a job by stream, oldest stream first.
+
+        Args:
+            job: Name of the job.
+            group: Log group of its kind.
+        """
         logs = self.service.client("logs")
         answer: dict[str, Any] = logs.describe_log_streams(
-            logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/"
+            logGroupName=group, logStreamNamePrefix=f"{job}/"
         )
         lines = {}
         for stream in sorted(answer["logStreams"], key=lambda s: s["creationTime"]):
             name = stream["logStreamName"]
-            events = logs.get_log_events(
-                logGroupName=LOG_GROUP, logStreamName=name, startFromHead=True
-            )
+            events = logs.get_log_events(logGroupName=group, logStreamName=name, startFromHead=True)
             lines[name] = [event["message"] for event in events["events"]]
         return lines
 
@@ -144,6 +148,7 @@ def emulated_environment(
     runtime: ContainerRuntime,
     timings: ServiceTimings,
     environments: Path | None = None,
+    stacks: Sequence[str] = STACKS,
 ) -> Iterator[EmulatedEnvironment]:
     """Deploy an environment of the platform to an emulated account, and start the service.
 
@@ -153,15 +158,16 @@ def emulated_environment(
         runtime: Runs the containers.
         timings: Delays and periods of the emulated service.
         environments: Folder of the environment's file; the repository's by default.
+        stacks: Stacks to deploy, with those that they use.
     """
     environment = read_environment(name, environments or ROOT / "environments")
     with moto_server(work / "moto.log") as port:
         variables = cdk_environment(port, environment.region, work)
         target = f"aws://{ACCOUNT}/{environment.region}"
         cdk("bootstrap", ["bootstrap", target], variables, work, cwd=work)
-        stacks = [f"{environment.prefix}-{stack}" for stack in _STACKS]
+        names = [f"{environment.prefix}-{stack}" for stack in stacks]
         app = app_options(work, name, environments)
-        cdk("deploy", [*DEPLOY, *stacks, *app], variables, work)
+        cdk("deploy", [*DEPLOY, *names, *app], variables, work)
         with emulated_services(environment, work, port, runtime, timings) as emulated:
             yield emulated
 

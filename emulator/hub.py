@@ -13,24 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from emulator.moto_account import ACCOUNT
+from emulator.private_hubs import PrivateHubs
 from emulator.request_validation import Client, RequestRejected
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
 
 HUB = "SageMakerPublicHub"
-_CONTENT_KEYS = (
-    "HubName",
-    "HubContentName",
-    "HubContentType",
-    "DocumentSchemaVersion",
-    "HubContentDocument",
-)
 LORA_PARAMETERS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "required": True, "default": "llmft-sft-lora-job"},
     "data_path": {"type": "string", "required": True, "default": ""},
     "validation_data_path": {"type": "string", "required": True, "default": ""},
     "output_path": {"type": "string", "required": True, "default": ""},
+    "model_name_or_path": {"type": "string", "required": True, "default": ""},
+    "train_val_split_ratio": {"type": "float", "min": 0.0, "max": 1.0, "default": 0.9},
     "max_epochs": {"type": "integer", "required": True, "min": 1, "max": 30, "default": 5},
     "global_batch_size": {
         "type": "integer",
@@ -53,18 +48,48 @@ LORA_PARAMETERS: dict[str, dict[str, Any]] = {
     "seed": {"type": "integer", "min": 0, "default": 42},
 }
 """Parameters of a recipe for LoRA, by the names of AWS's recipes."""
-_TEMPLATE = """run:
-  name: "{{name}}"
+_GRADER_PARAMETERS = {"reward_lambda_arn": {"type": "string", "default": ""}}
+"""Further parameters of a recipe for RLVR."""
+RECIPE_TEMPLATE = """run:
+  name: '{{name}}'
+  model_type: llm_finetuning_aws
+trainer:
+  num_nodes: 1
 training_config:
+  model_config:
+    model_name_or_path: '{{model_name_or_path}}'
+    peft_config:
+      r: '{{lora_rank}}'
+      lora_alpha: {{lora_alpha}}
   training_args:
-    max_epochs: "{{max_epochs}}"
+    trainer_type: TRAINER
+    max_epochs: '{{max_epochs}}'
     train_batch_size: "{{global_batch_size}}"
-    learning_rate: "{{learning_rate}}"
-    training_dir: "{{output_path}}"
+    learning_rate: '{{learning_rate}}'
+    lr_warmup_ratio: '{{lr_warmup_steps_ratio}}'
+    weight_decay: '{{weight_decay}}'
+    max_len: '{{dataset_max_len}}'
+    seed: '{{seed}}'
+    training_dir: '{{output_path}}'
   datasets:
     train_data:
-      file_path: "{{data_path}}"
+      file_path: '{{data_path}}'
+    val_data:
+      file_path: '{{validation_data_path}}'
+    train_val_split_ratio: '{{train_val_split_ratio}}'
+  mlflow:
+    tracking_uri: '{{mlflow_tracking_uri}}'
+    experiment_name: '{{mlflow_experiment_name}}'
+    run_name: '{{mlflow_run_name}}'
 """
+"""Template of a recipe, in the form of AWS's (launcher/recipe_templatization/llmft)."""
+_GRADER_LINE = "  reward_lambda_arn: '{{reward_lambda_arn}}'\n"
+_IMAGE = "327873000638.dkr.ecr.{}.amazonaws.com/hyperpod-recipes:llmft-v1.0.0"
+
+
+def recipe_image(region: str) -> str:
+    """Return the address of the image that runs recipes in training jobs."""
+    return _IMAGE.format(region)
 
 
 @dataclass(frozen=True)
@@ -78,6 +103,7 @@ class HubContent:
         techniques: Techniques of its recipes.
         lengths: Sequence lengths of its recipes.
         parameters: Parameters of its recipes.
+        instances: Instance types that its recipes run on.
     """
 
     name: str
@@ -86,6 +112,7 @@ class HubContent:
     techniques: tuple[str, ...] = ("SFT", "DPO", "RLVR")
     lengths: tuple[str, ...] = ("4K",)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: LORA_PARAMETERS)
+    instances: tuple[str, ...] = ("ml.g5.48xlarge", "ml.p5.48xlarge")
 
     def has_recipe(self, technique: str, length: str | None) -> bool:
         """Return whether it has a recipe, which is then one for LoRA and one for all weights.
@@ -108,12 +135,17 @@ class EmulatedHub:
     def __init__(self, region: str, client: Client):
         self._region, self._client = region, client
         self._models: dict[str, HubContent] = {}
-        self._private: dict[str, dict[str, dict[str, Any]]] = {}
+        self.private = PrivateHubs(region)
 
     @property
     def bucket(self) -> str:
         """Name of the bucket with recipes and weights."""
         return f"jumpstart-cache-prod-{self._region}"
+
+    @property
+    def image(self) -> str:
+        """Address of the image that runs recipes in training jobs."""
+        return recipe_image(self._region)
 
     def add(self, model: HubContent) -> None:
         """Add a model, with its weights and its recipes in S3."""
@@ -123,10 +155,19 @@ class EmulatedHub:
             s3.create_bucket(Bucket=self.bucket)
         bucket = EmulatedBucket(s3)
         bucket.upload_folder(model.folder, S3Uri(self.bucket, f"weights/{model.name}"), None)
-        parameters = json.dumps(model.parameters).encode()
-        bucket.write(parameters, S3Uri(self.bucket, f"recipes/{model.name}.json"), None)
-        template = S3Uri(self.bucket, f"recipes/{model.name}.yaml")
-        bucket.write(_TEMPLATE.encode(), template, None)
+        for technique in model.techniques:
+            template = RECIPE_TEMPLATE.replace("TRAINER", technique.lower())
+            specification = dict(model.parameters)
+            if technique == "RLVR":
+                template = template.replace("trainer:\n", f"{_GRADER_LINE}trainer:\n", 1)
+                specification |= _GRADER_PARAMETERS
+            address = S3Uri(self.bucket, f"recipes/{model.name}-{technique}.yaml")
+            bucket.write(template.encode(), address, None)
+            address = S3Uri(self.bucket, f"recipes/{model.name}-{technique}.json")
+            bucket.write(json.dumps(specification).encode(), address, None)
+        hyperpod = {"instance_type": {"type": "string", "enum": list(model.instances)}}
+        address = S3Uri(self.bucket, f"recipes/{model.name}-hyperpod.json")
+        bucket.write(json.dumps(hyperpod).encode(), address, None)
         self._models[model.name] = model
 
     def find(self, name_or_arn: str) -> HubContent | None:
@@ -138,61 +179,17 @@ class EmulatedHub:
         """Return the ARN of a model."""
         return f"arn:aws:sagemaker:{self._region}:aws:hub-content/{HUB}/Model/{name}/1.0.0"
 
-    def create(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a private hub (CreateHub).
+    def is_recipe_image(self, image: str) -> bool:
+        """Return whether an image runs the recipes of this hub."""
+        return image == self.image
 
-        Raises:
-            RequestRejected: Its name is taken.
-        """
-        name = request["HubName"]
-        if name in self._private:
-            raise RequestRejected("ResourceInUse", f"A hub named {name} already exists")
-        self._private[name] = {}
-        return {"HubArn": f"arn:aws:sagemaker:{self._region}:{ACCOUNT}:hub/{name}"}
+    def is_gated(self, address: str) -> bool:
+        """Return whether an address is that of weights with a license."""
+        return any(m.gated for m in self._models.values() if f"/weights/{m.name}/" in address)
 
-    def import_content(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a document to a private hub (ImportHubContent).
-
-        Raises:
-            RequestRejected: There is no such hub, the name is taken, or the document is no JSON.
-        """
-        contents = self._private.get(request["HubName"])
-        if contents is None:
-            raise RequestRejected("ResourceNotFound", f"The hub {request['HubName']} was not found")
-        name = request["HubContentName"]
-        if name in contents:
-            raise RequestRejected("ResourceInUse", f"{name} already exists")
-        json.loads(request["HubContentDocument"])
-        hub = f"arn:aws:sagemaker:{self._region}:{ACCOUNT}:hub/{request['HubName']}"
-        arn = f"{hub.replace(':hub/', ':hub-content/')}/JsonDoc/{name}/1.0.0"
-        contents[name] = {
-            **{key: request[key] for key in _CONTENT_KEYS},
-            "HubContentArn": arn,
-            "HubContentVersion": request.get("HubContentVersion", "1.0.0"),
-            "HubArn": hub,
-            "HubContentStatus": "Available",
-            "CreationTime": datetime.now(UTC),
-        }
-        return {"HubArn": hub, "HubContentArn": arn}
-
-    def delete_content(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Delete a document of a private hub (DeleteHubContent).
-
-        Raises:
-            RequestRejected: There is none.
-        """
-        if not self._private.get(request["HubName"], {}).pop(request["HubContentName"], None):
-            raise RequestRejected("ResourceNotFound", "The hub content was not found")
-        return {}
-
-    def grader_of(self, evaluator: str) -> str | None:
-        """Return the ARN of the function of an evaluator, None if there is no such evaluator."""
-        for contents in self._private.values():
-            for content in contents.values():
-                if content["HubContentArn"] == evaluator:
-                    document = json.loads(content["HubContentDocument"])
-                    return str(json.loads(document["JsonContent"])["Reference"])
-        return None
+    def folder_of(self, address: str) -> Path:
+        """Return the folder of the weights that stand at an address of this hub."""
+        return next(m.folder for m in self._models.values() if f"/weights/{m.name}/" in address)
 
     def describe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return a model, or a document of a private hub (DescribeHubContent).
@@ -200,7 +197,7 @@ class EmulatedHub:
         Raises:
             RequestRejected: There is none.
         """
-        private = self._private.get(request["HubName"], {}).get(request["HubContentName"])
+        private = self.private.find(request["HubName"], request["HubContentName"])
         if private is not None:
             return private
         model = self._models.get(request["HubContentName"])
@@ -225,8 +222,10 @@ class EmulatedHub:
             {
                 "CustomizationTechnique": technique,
                 "SequenceLength": length,
-                "SmtjRecipeTemplateS3Uri": f"{address}/recipes/{model.name}.yaml",
-                "SmtjOverrideParamsS3Uri": f"{address}/recipes/{model.name}.json",
+                "SmtjRecipeTemplateS3Uri": f"{address}/recipes/{model.name}-{technique}.yaml",
+                "SmtjOverrideParamsS3Uri": f"{address}/recipes/{model.name}-{technique}.json",
+                "HpEksOverrideParamsS3Uri": f"{address}/recipes/{model.name}-hyperpod.json",
+                "SmtjImageUri": self.image,
                 **({"Peft": "LORA"} if lora else {}),
             }
             for technique in model.techniques

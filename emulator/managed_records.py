@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from validation.json_lines import split_lines
+
 Check = Callable[[dict[str, Any]], str]
 
 
@@ -23,7 +25,7 @@ def invalid_records(text: str, kind: str) -> list[str]:
             `openai-chat`, `openai-prompts`, `hf-preference` or `verl`.
     """
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(split_lines(text), start=1):
         try:
             record = json.loads(line)
         except ValueError:

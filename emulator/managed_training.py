@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from emulator.moto_account import ROOT
+from validation.json_lines import split_lines
 
 Train = Callable[["CustomizationWork"], Path]
 _LAST_LINES = 5
@@ -55,7 +56,7 @@ def train_here(work: CustomizationWork) -> Path:
         TrainingFailedError: The run failed.
     """
     work.home.mkdir(parents=True, exist_ok=True)
-    rows = [_row(json.loads(line), work.kind) for line in work.records.splitlines()]
+    rows = [_row(json.loads(line), work.kind) for line in split_lines(work.records)]
     data = work.home / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     job = work.home / "job.yaml"

@@ -42,10 +42,10 @@ def check_request(request: dict[str, Any], client: Client, quotas: Mapping[str, 
     """
     if errors := validation_errors("sagemaker", "CreateTrainingJob", request):
         reject(f"{len(errors)} validation error(s) detected: {'; '.join(errors)}")
-    _check_resource_config(request, client)
+    check_resource_config(request, client)
     _check_stopping_condition(request)
     _check_account(request, client)
-    _check_quota(request, quotas)
+    check_job_quota(request, quotas)
 
 
 def reject(message: str) -> NoReturn:
@@ -64,7 +64,8 @@ def _instance_types(request: Mapping[str, Any]) -> list[str]:
     return [config["InstanceType"]]
 
 
-def _check_resource_config(request: Mapping[str, Any], client: Client) -> None:
+def check_resource_config(request: Mapping[str, Any], client: Client) -> None:
+    """Reject a combination of instance settings that the service does not allow."""
     config, spot = request["ResourceConfig"], request.get("EnableManagedSpotTraining", False)
     if "InstancePreferences" in config:
         excluded = [k for k in ("InstanceType", "InstanceGroups") if k in config]
@@ -177,7 +178,8 @@ def _reject_missing(message: str) -> Iterator[None]:
         raise RequestRejected("ValidationException", f"{message} ({error})") from error
 
 
-def _check_quota(request: Mapping[str, Any], quotas: Mapping[str, int]) -> None:
+def check_job_quota(request: Mapping[str, Any], quotas: Mapping[str, int]) -> None:
+    """Reject more instances than the quota of their type."""
     count = int(request["ResourceConfig"].get("InstanceCount", 1))
     usage = "spot training job" if request.get("EnableManagedSpotTraining") else "training job"
     check_quota(_instance_types(request)[0], count, usage, quotas)

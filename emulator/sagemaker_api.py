@@ -1,4 +1,4 @@
-"""Emulated API of SageMaker: training jobs, processing jobs, hosting.
+"""Emulated API of SageMaker: training jobs, processing jobs, pipelines, hosting.
 
 An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
 `AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
@@ -8,7 +8,7 @@ objects that a request names must exist in the emulated account.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,14 @@ from emulator.lineage import LineageApi
 from emulator.log_sink import JobKind, LogSink
 from emulator.managed_training import Train, train_here
 from emulator.moto_account import ACCOUNT
+from emulator.pipelines.account_calls import AccountCalls
+from emulator.pipelines.api import PipelineApi
+from emulator.pipelines.functions import FunctionRunner
+from emulator.pipelines.step_run import StepServices
 from emulator.planted_errors import PlantedErrors
 from emulator.processing_api import USAGE, ProcessingApi
 from emulator.processing_job import EmulatedProcessingJob
+from emulator.recipe_job import EmulatedRecipeJob, check_recipe_request
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
@@ -67,6 +72,7 @@ class SageMakerEmulator:
         faults: Faults to inject.
         processing: Processing jobs.
         tuning: Tuning jobs.
+        pipelines: Pipelines and their executions.
         hosting: Models and endpoints.
         hub: Public hub, which is empty at first.
         train: Trains the records of serverless customization; on this machine by default.
@@ -109,9 +115,18 @@ class SageMakerEmulator:
         )
         self.hosting = Hosting(context, self._list_tags)
         self.lineage = LineageApi(region, context.clock.now)
+        calls = AccountCalls(self.client, lambda: self._sagemaker)
+        invoke = FunctionRunner(self.client, endpoint, region)
+        services = StepServices(calls.call, invoke, calls.read, context.clock)
+        self.pipelines = PipelineApi(self.client, region, services)
         self._sagemaker = AwsService(
             "sagemaker",
-            {**self._operations(), **self.hosting.operations, **self.lineage.operations()},
+            {
+                **self._operations(),
+                **self.hosting.operations,
+                **self.lineage.operations(),
+                **self.pipelines.operations(),
+            },
             late={"DescribeTrainingJob": ("ModelArtifacts",)},
         )
         quotas = AwsService("service-quotas", {"ListServiceQuotas": self._list_quotas})
@@ -127,6 +142,14 @@ class SageMakerEmulator:
         """Errors that operations of SageMaker answer with, and replies that get lost."""
         return self._sagemaker.errors
 
+    def call(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
+        """Execute an operation of SageMaker, as another service of the account does.
+
+        Raises:
+            RequestRejected: SageMaker rejects the request.
+        """
+        return self._sagemaker.call(action, parameters)
+
     def client(self, name: str) -> Any:
         """Return a boto3 client of the emulated account; all threads share one."""
         with self._client_lock:
@@ -141,9 +164,9 @@ class SageMakerEmulator:
             "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
-            "CreateHub": self.hub.create,
-            "ImportHubContent": self.hub.import_content,
-            "DeleteHubContent": self.hub.delete_content,
+            "CreateHub": self.hub.private.create,
+            "ImportHubContent": self.hub.private.import_content,
+            "DeleteHubContent": self.hub.private.delete_content,
             "DescribeHubContent": self.hub.describe,
             "CreateHyperParameterTuningJob": self.tuning.create,
             "DescribeHyperParameterTuningJob": self.tuning.describe,
@@ -173,6 +196,7 @@ class SageMakerEmulator:
 
     def close(self) -> None:
         """Stop every running job and reset the service."""
+        self.pipelines.close(self._timings.grace_s)
         self.tuning.close()
         for job in self._jobs.values():
             job.trigger("stop")
@@ -214,8 +238,13 @@ class SageMakerEmulator:
 
     def _create(self, request: dict[str, Any]) -> dict[str, Any]:
         serverless = "ServerlessJobConfig" in request
+        recipe = not serverless and self.hub.is_recipe_image(
+            request["AlgorithmSpecification"].get("TrainingImage", "")
+        )
         if serverless:
             check_serverless_request(request, self.client, self.hub)
+        elif recipe:
+            check_recipe_request(request, self.client, self.hub, self.faults.quotas)
         else:
             check_request(request, self.client, self.faults.quotas)
         name = request["TrainingJobName"]
@@ -226,7 +255,7 @@ class SageMakerEmulator:
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region",
                 )
-            make = self._serverless_job if serverless else self._training_job
+            make = self._customization_job if serverless or recipe else self._training_job
             job = self._jobs[name] = make(request, arn)
         job.start()
         return {"TrainingJobArn": arn}
@@ -242,8 +271,10 @@ class SageMakerEmulator:
             timings=self._timings,
         )
 
-    def _serverless_job(self, request: dict[str, Any], arn: str) -> EmulatedServerlessJob:
-        return EmulatedServerlessJob(
+    def _customization_job(self, request: dict[str, Any], arn: str) -> EmulatedServerlessJob:
+        serverless = "ServerlessJobConfig" in request
+        make = EmulatedServerlessJob if serverless else EmulatedRecipeJob
+        return make(
             request,
             arn=arn,
             home=self._home / request["TrainingJobName"],

@@ -24,13 +24,13 @@ from emulator.request_validation import (
 from emulator.s3_sync import EmulatedBucket
 from launch.aws.s3 import S3Uri
 
-_FORMATS = {
+RECORDS = {
     ("SFT", False): "openai-chat",
     ("SFT", True): "converse",
     ("DPO", False): "hf-preference",
     ("DPO", True): "converse-preference",
     ("RLVR", False): "verl",
-    ("RLVR", True): "verl",
+    ("RLVR", True): "openai-prompts",
 }
 """Format of the records by technique, and by whether the model is Amazon Nova."""
 _EXCLUDED = ("AlgorithmSpecification", "ResourceConfig", "CheckpointConfig")
@@ -65,7 +65,7 @@ def check_serverless_request(request: Mapping[str, Any], client: Client, hub: Em
     if technique == "RLVR":
         if not config.get("EvaluatorArn"):
             reject("EvaluatorArn is required for RLVR")
-        function = hub.grader_of(config["EvaluatorArn"])
+        function = hub.private.grader_of(config["EvaluatorArn"])
         if function is None:
             reject(f"The evaluator {config['EvaluatorArn']} was not found")
         check_function(function, client)
@@ -165,23 +165,14 @@ class EmulatedServerlessJob:
         model = self._hub.find(config["BaseModelArn"])
         assert model is not None, "checked when the job was created"
         nova, technique = "nova" in model.name, config["CustomizationTechnique"]
-        kind = _FORMATS[technique, nova]
+        kind = RECORDS[technique, nova]
         texts = {
             channel["ChannelName"]: self._read(channel)
             for channel in self.request["InputDataConfig"]
         }
-        for name, text in texts.items():
-            if problems := invalid_records(text, kind):
-                reason = f"ClientError: the channel {name} is invalid: {problems[0]}"
-                self._end("Failed", FailureReason=reason)
-                return
-        self._enter("Training", TrainingStartTime=time.time())
         parameters = self.request.get("HyperParameters", {})
         epochs = float(parameters.get("max_epochs", 1))
         tokens = int(sum(len(text.split()) for text in texts.values()) * epochs)
-        if self._stopped.wait(_QUEUE_S):
-            self._end("Stopped", BillableTokenCount=0)
-            return
         work = CustomizationWork(
             base=model.folder,
             records=texts["train"],
@@ -190,15 +181,36 @@ class EmulatedServerlessJob:
             epochs=epochs,
             learning_rate=float(parameters.get("learning_rate", 1e-4)),
         )
-        try:
-            trained = self._train(work)
-        except TrainingFailedError as error:
-            self._end("Failed", FailureReason=f"AlgorithmError: {error}")
+        trained = self._trained(work, texts)
+        if trained is None:
             return
         self._enter("Uploading")
         results = self._publish(model, trained, nova=nova)
         self._end("Completed", BillableTokenCount=tokens, **results)
         shutil.rmtree(self._home, ignore_errors=True)
+
+    def _trained(self, work: CustomizationWork, texts: Mapping[str, str]) -> Path | None:
+        """Return the trained model; None if the job ended without one.
+
+        Args:
+            work: What is trained.
+            texts: Records of each channel.
+        """
+        for name, text in texts.items():
+            if problems := invalid_records(text, work.kind):
+                reason = f"ClientError: the channel {name} is invalid: {problems[0]}"
+                self._end("Failed", FailureReason=reason)
+                return None
+        self._enter("Training", TrainingStartTime=time.time())
+        if self._stopped.wait(_QUEUE_S):
+            billed = {"BillableTokenCount": 0} if "ServerlessJobConfig" in self.request else {}
+            self._end("Stopped", **billed)
+            return None
+        try:
+            return self._train(work)
+        except TrainingFailedError as error:
+            self._end("Failed", FailureReason=f"AlgorithmError: {error}")
+            return None
 
     def _read(self, channel: Mapping[str, Any]) -> str:
         uri = channel["DataSource"]["S3DataSource"]["S3Uri"]

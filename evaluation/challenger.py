@@ -16,10 +16,13 @@ from evaluation.gates import GateError
 from evaluation.promotion import PromotionConditions, decide_promotion
 from evaluation.results import read_results
 from training.console import say
+from training.errors import TemperError
 from training.run_folder import write_whole
 
 DECISIONS = "decisions.json"
 OPEN, CLOSED = "open", "closed"
+NO_CHAMPION = "NO-VERSION-IN-PRODUCTION"
+"""Only file of the folder that stands for no model."""
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
@@ -68,7 +71,21 @@ def evaluate_challenger(options: ChallengerOptions) -> int:
 
 
 def _has_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _MODEL_FILES)
+    """Return whether a folder has a model; without one, it must say so.
+
+    A gate whose comparison is left out is open, so that nothing else may count as no model.
+
+    Raises:
+        TemperError: It has neither a model nor the file that stands for none.
+    """
+    if any((folder / name).is_file() for name in _MODEL_FILES):
+        return True
+    found = sorted(path.name for path in folder.glob("*"))
+    if found == [NO_CHAMPION]:
+        return False
+    raise TemperError(
+        f"{folder} is the version in production, and has no model: {', '.join(found) or 'no file'}"
+    )
 
 
 def _conditions(path: Path | None) -> Mapping[str, PromotionConditions]:

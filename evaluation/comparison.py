@@ -32,6 +32,7 @@ from training.errors import DataError, JobError, Problem
 from training.quiet import quiet
 from training.run_folder import write_whole
 from validation.error_messages import explain
+from validation.json_lines import split_lines
 
 TASK = "answers"
 PAIRS, RANDOM_PAIRS = "pairs.jsonl", "random_pairs.jsonl"
@@ -158,7 +159,7 @@ def write_pairs(folder: Path) -> int:
         OSError: A file cannot be read or written.
     """
     text = (folder / "items" / f"{TASK}.jsonl").read_text(encoding="utf-8")
-    items = [json.loads(line) for line in text.splitlines()]
+    items = [json.loads(line) for line in split_lines(text)]
     judged = [item for item in items if item["answers"] and "other_answer" in item["detail"]]
     # Equal answers have nothing to choose between.
     judged = [item for item in judged if item["answers"][0] != item["detail"]["other_answer"]]

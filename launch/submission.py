@@ -30,9 +30,12 @@ TargetName = Literal[
     "bedrock-customization",
     "sagemaker-serverless",
     "jumpstart",
+    "recipes",
 ]
-MANAGED: frozenset[TargetName] = frozenset(("bedrock-customization", "sagemaker-serverless"))
-"""Targets that run no program of ours: AWS trains, on machines of its own choice."""
+MANAGED: frozenset[TargetName] = frozenset(
+    ("bedrock-customization", "sagemaker-serverless", "recipes")
+)
+"""Targets that run no program of ours: AWS trains, by its own."""
 _VERSION = 1
 _MAX_NAME_LENGTH = 63
 

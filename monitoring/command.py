@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitoring.call import LoggedCall
-from monitoring.errors import LogError, WatchError
-from monitoring.logs.read import CallLog, read_log
+from monitoring.errors import WatchError
 from monitoring.options import CheckedOptions, WatchOptions, check_options
 from monitoring.report.document import CASES, PAGE, REPORT, WatchReport
 from monitoring.report.metrics import metric_lines
 from monitoring.report.page import render_page
 from monitoring.usage import Rates
+from monitoring.watched_log import choose_calls, read_watched_log
 from monitoring.watched_model import WatchedModel, find_watched_model
 from training.console import say
 from training.quiet import quiet
 from training.run_folder import write_whole
 
 if TYPE_CHECKING:
+    from deployment.golden_answers import Ask
     from monitoring.deployed import DeployedLog
-    from monitoring.golden import Ask
 
 _ALARM = 4
-
-
-@dataclass(frozen=True)
-class WatchedLog:
-    """Log, and what is known about the deployment that wrote it.
-
-    Attributes:
-        log: The calls.
-        deployment: The deployment; None of a log that was named itself.
-    """
-
-    log: CallLog
-    deployment: DeployedLog | None = None
 
 
 def run_watch(options: WatchOptions) -> int:
@@ -58,8 +42,8 @@ def run_watch(options: WatchOptions) -> int:
     checked = check_options(options)
     quiet()
     out = options.out or _default_folder(options)
-    watched = _read(options, checked, out)
-    calls = _chosen(watched.log, options.adapter, checked.since)
+    watched = read_watched_log(options, checked.since, out)
+    calls = choose_calls(watched, options, checked.since)
     served = _served(options, watched.deployment)
     rates = _rates(options, checked, watched.deployment)
     ask = _golden_ask(options, watched.deployment)
@@ -87,62 +71,6 @@ def _default_folder(options: WatchOptions) -> Path:
     return Path("watch") / (name or "log")
 
 
-def _read(options: WatchOptions, checked: CheckedOptions, out: Path) -> WatchedLog:
-    """Return the log that the options name: here, in S3, or that of a deployment.
-
-    Raises:
-        WatchError: It is the name of a deployment, and the environment is not given.
-        LogError: It has no call.
-    """
-    if Path(options.log).exists():
-        return WatchedLog(read_log(Path(options.log)))
-    # Imported here: the image of the scheduled job has neither these packages nor boto3.
-    from monitoring.deployed import copy_log, find_deployed_log, store_of
-
-    if options.log.startswith("s3://"):
-        from launch.aws.s3 import S3Uri
-
-        address = S3Uri.parse(options.log)
-        folder = copy_log(store_of(options.env), address, out / "log", checked.since)
-        return WatchedLog(read_log(folder, options.log))
-    if options.env is None or "/" in options.log:
-        raise WatchError(
-            f"{options.log}: there is no such file or folder. Name the log of temper serve, of "
-            f"SageMaker's data capture or of Bedrock's invocation logging, also as s3://…; or a "
-            f"deployment with --env"
-        )
-    deployed = find_deployed_log(options.log, options.env)
-    folder = copy_log(deployed.store, deployed.address, out / "log", checked.since)
-    return WatchedLog(read_log(folder, f"{deployed.address}"), deployed)
-
-
-def _chosen(log: CallLog, adapter: str | None, since: datetime | None) -> list[LoggedCall]:
-    """Return the calls that are compared: of one model or adapter, and of the time that is read.
-
-    Raises:
-        LogError: There is none, or they are of several models.
-    """
-    calls = [call for call in log.calls if since is None or call.time >= since]
-    if not calls:
-        newest = log.calls[-1].time
-        raise LogError(
-            f"{log.source} has no call since {since:%Y-%m-%d %H:%M}: the newest of "
-            f"{len(log.calls):,} is of {newest:%Y-%m-%d %H:%M} UTC. Choose an earlier --since"
-        )
-    counts = Counter(call.model for call in calls)
-    listed = ", ".join(f"{name or '(not named)'} {count:,}" for name, count in counts.most_common())
-    if adapter is not None:
-        calls = [call for call in calls if call.model == adapter]
-        if not calls:
-            raise LogError(f"{log.source} has no call of {adapter!r}. It has: {listed}")
-    elif len(counts) > 1:
-        raise LogError(
-            f"{log.source} has calls of {len(counts)} models or adapters: {listed}. Each has a "
-            f"training set of its own: choose one with --adapter, and its version with --model"
-        )
-    return calls
-
-
 def _served(options: WatchOptions, deployed: DeployedLog | None) -> WatchedModel:
     name = options.model or (deployed.model if deployed else "")
     if not name:
@@ -160,11 +88,12 @@ def _served(options: WatchOptions, deployed: DeployedLog | None) -> WatchedModel
 
 
 def _rates(options: WatchOptions, checked: CheckedOptions, deployed: DeployedLog | None) -> Rates:
+    share = checked.logged_share or (deployed.logged_share if deployed else 1.0)
     if checked.token_usd is not None:
-        return Rates(None, *checked.token_usd)
+        return Rates(None, *checked.token_usd, logged_share=share)
     if options.usd_per_hour is not None or deployed is None:
-        return Rates(options.usd_per_hour)
-    return Rates(deployed.usd_per_hour)
+        return Rates(options.usd_per_hour, logged_share=share)
+    return Rates(deployed.usd_per_hour, logged_share=share)
 
 
 def _golden_ask(options: WatchOptions, deployed: DeployedLog | None) -> Ask | None:

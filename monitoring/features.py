@@ -79,6 +79,12 @@ class Features:
         values = getattr(self, name)
         return int((values == 1).sum()), int((values != UNKNOWN).sum())
 
+    def language_shares(self) -> dict[str, float]:
+        """Return the share of each language, most frequent first; empty if none was identified."""
+        names, counts = np.unique(self.languages[self.languages != ""], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {str(names[i]): round(float(counts[i] / counts.sum()), 6) for i in order}
+
 
 def build_features(token_ids: Sequence[NDArray[np.int32]], **columns: Any) -> Features:
     """Return features from their columns and the token ids of each prompt."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from deployment.golden import ask_prompt, ask_server, difference_of, read_golden
+from deployment.golden import ask_prompt, ask_server, read_golden
+from deployment.golden_answers import Ask, difference_of
 from deployment.spec import GoldenPrompts
 from monitoring.report.document import GoldenReport
 
 _SHOWN = 5
-Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def compare_golden(file: Path, ask: Ask) -> GoldenReport:

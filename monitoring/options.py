@@ -12,6 +12,7 @@ from monitoring.drift import DriftLimits
 from monitoring.errors import WatchError
 from monitoring.statistics.k_of_n import parse_rule
 from monitoring.windows import WindowSize, parse_window
+from training.config.types import parse_share
 
 Text = TypeVar("Text")
 Value = TypeVar("Value")
@@ -38,7 +39,12 @@ class WatchOptions:
         judge: File of a judge.
         judged: Answers of a window that are judged.
         baseline: Registered metric of the judge.
+        baseline_file: Baseline that an earlier watch has written, in place of the registered one.
+        judge_cache: Folder of the judge's replies; below the report's folder if None.
+        judge_is_optional: Leave the judged sample out, with a note, if the judge fails.
         max_cost: Cost limit of the judge in US dollars.
+        logged_share: Share of the calls that the log has, such as 1%; what the deployment captures
+            if None.
         golden: File of golden prompts.
         url: Server that is asked golden prompts.
         usd_per_hour: Price of an hour of the deployment.
@@ -67,7 +73,11 @@ class WatchOptions:
     judge: Path | None = None
     judged: int = 20
     baseline: str | None = None
+    baseline_file: Path | None = None
+    judge_cache: Path | None = None
+    judge_is_optional: bool = False
     max_cost: float | None = None
+    logged_share: str | None = None
     golden: Path | None = None
     url: str | None = None
     usd_per_hour: float | None = None
@@ -89,12 +99,14 @@ class CheckedOptions:
         rule: k and n of the alarm.
         since: First time that is read; None for all.
         token_usd: Price of 1,000 tokens of prompts and of answers; None without one.
+        logged_share: Share of the calls that the log has; None if it was not named.
     """
 
     window: WindowSize
     rule: tuple[int, int]
     since: datetime | None
     token_usd: tuple[float, float] | None
+    logged_share: float | None
 
 
 def check_options(options: WatchOptions) -> CheckedOptions:
@@ -109,6 +121,7 @@ def check_options(options: WatchOptions) -> CheckedOptions:
     rule = _attempt(parse_rule, options.alarm, problems)
     since = _attempt(_parse_since, options.since, problems)
     token_usd = _attempt(_parse_token_usd, options.usd_per_1000, problems)
+    logged_share = _attempt(_parse_logged_share, options.logged_share, problems)
     problems += [
         f"{name} {value}: at least {least}"
         for name, value, least in (
@@ -124,6 +137,7 @@ def check_options(options: WatchOptions) -> CheckedOptions:
         ("--judge", options.judge),
         ("--golden", options.golden),
         ("--reference", options.reference),
+        ("the baseline", options.baseline_file),
     ):
         if file is not None and not file.exists():
             problems.append(f"{name} {file}: there is no such file")
@@ -137,7 +151,7 @@ def check_options(options: WatchOptions) -> CheckedOptions:
     if problems:
         raise WatchError("\n".join(problems))
     assert window is not None and rule is not None
-    return CheckedOptions(window, rule, since, token_usd)
+    return CheckedOptions(window, rule, since, token_usd, logged_share)
 
 
 def _attempt(parse: Callable[[Text], Value], text: Text, problems: list[str]) -> Value | None:
@@ -165,6 +179,20 @@ def _parse_since(text: str | None) -> datetime | None:
             f"--since {text}: write a day or a time in UTC, such as 2026-11-01"
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _parse_logged_share(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        share = parse_share(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise WatchError(
+            f"--logged-share {text}: write the share of the calls that the log has, such as 1%"
+        )
+    return share
 
 
 def _parse_token_usd(text: str | None) -> tuple[float, float] | None:

@@ -18,11 +18,13 @@ class Rates:
         usd_per_hour: Price of an hour of all its instances; None if it is billed by tokens.
         input_usd: Price of 1,000 tokens of prompts; None if it is billed by hours.
         output_usd: Price of 1,000 tokens of answers.
+        logged_share: Share of the calls that the log has: the hours paid for the others, too.
     """
 
     usd_per_hour: float | None = None
     input_usd: float | None = None
     output_usd: float | None = None
+    logged_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def _usage(
     cost, basis = None, ""
     if sent is not None and received is not None and sent + received:
         if rates.usd_per_hour is not None and weights[1]:
-            spent = rates.usd_per_hour * hours * weights[0] / weights[1]
+            hourly = rates.usd_per_hour * rates.logged_share
+            spent = hourly * hours * weights[0] / weights[1]
             cost, basis = 1000 * spent / (sent + received), "time" if timed else "tokens"
         elif rates.input_usd is not None:
             spent = (sent * rates.input_usd + received * (rates.output_usd or 0)) / 1000

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from catalog.exit_codes import RUN_FAILED
 from launch.confirm import confirm
+from launch.errors import LaunchError
 from launch.submission import current_user, now
 from pipeline.commands import CommandRunner
 from pipeline.config import DeployStep, RegisterStep
 from pipeline.context import PipelineContext
+from pipeline.executed_results import bring, executed_results
 from pipeline.load import LoadedPipeline, load_pipeline
 from pipeline.run import RunOptions, run_pipeline
 from pipeline.state import PipelineFolder, PipelineRun, StepResult
@@ -32,6 +34,8 @@ class PipelineOptions:
         runs: Folder of run folders.
         home: Folder of all pipelines.
         env: Environment of AWS to register and deploy in; None to stay on this machine.
+        package: ARN of the model package of an execution, whose results are taken for those of the
+            steps up to the evaluation; None to run all steps here.
         run: Options of the run.
     """
 
@@ -42,14 +46,18 @@ class PipelineOptions:
     env: str | None
     overrides: str
     run: RunOptions
+    package: str | None = None
 
 
 def run_here(options: PipelineOptions) -> int:
     """Run a pipeline on this machine, or resume it, and return the exit code.
 
     Raises:
+        LaunchError: A package is named without an environment.
         TemperError: The file has problems, or a step failed or was stopped.
     """
+    if options.package is not None and options.env is None:
+        raise LaunchError("--package names a model in an account: add --env")
     pipeline = load_pipeline(options.file, options.overrides)
     folder = PipelineFolder(options.home / pipeline.spec.name)
     if options.env is not None:
@@ -63,6 +71,9 @@ def run_here(options: PipelineOptions) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with folder.held():
+            if options.package is not None and options.env is not None:
+                model, run_folder = bring(options.package, options.env, options.runs)
+                context.results |= executed_results(model, run_folder, context)
             run = run_pipeline(context, options.run)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from evaluation.config.gates import MetricGate
 from evaluation.promotion import PromotionConditions
 from training.config.base import ConfigSection
 from training.config.types import DurationS, MoneyUsd, PositiveInt
 
-StepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
+_NAME = r"^[a-z][a-z0-9-]*$"
+StepName = Annotated[str, Field(pattern=_NAME, max_length=32)]
+_ONE = {"type": "string", "pattern": _NAME, "maxLength": 32}
+OneOrMoreSteps = Annotated[
+    tuple[StepName, ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE}]}),
+]
+"""Names of steps; one needs no list."""
 PRODUCTION = "production"
 """Value of `against` that means the version in production."""
 NO_MODEL = "none"
@@ -24,13 +32,8 @@ class PipelineStep(ConfigSection):
     gives: ClassVar[str]
     """Kind of the step's output, which decides which steps can use it."""
 
-    gate: tuple[StepName, ...] = ()
+    gate: OneOrMoreSteps = ()
     """Gates that must be open for this step to run."""
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     def uses(self) -> dict[str, tuple[str, str]]:
         """Return the steps that this one reads: key -> name of the step, kind of its output."""

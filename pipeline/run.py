@@ -103,6 +103,9 @@ def _run_step(
         TemperError: It failed.
     """
     step = context.pipeline.steps[name]
+    if name in context.results:
+        context.say(f"{name}: of the execution in AWS")
+        return
     reason = _why_skipped(context, step, progress)
     if reason is not None:
         progress.skipped[name] = reason

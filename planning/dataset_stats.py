@@ -224,7 +224,7 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
             break
         if number >= _SAMPLE_ROWS and time.monotonic() > end:
             chars = sum(len(text) for row in sides for text in row.texts)
-            rows = _estimate_rows(located, number, done, chars)
+            rows = estimate_rows(located, number, done, chars)
             expansion = (number + added) / number
             return _Sample(min(rows, limit or rows) * expansion, sides, located.size_bytes)
         number += 1
@@ -237,7 +237,7 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
             )
             sides += of_record
             added += len(of_record) - 1
-        done = _before(located, cursor)
+        done = bytes_before(located, cursor)
     return _Sample(float(number + added), sides, located.size_bytes)
 
 
@@ -297,14 +297,21 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(value.content)
 
 
-def _before(located: ResolvedSource, cursor: ReadCursor) -> int:
-    """Return the bytes before a record, as far as its format reports them."""
+def bytes_before(located: ResolvedSource, cursor: ReadCursor) -> int:
+    """Return the bytes of a source before a record, as far as its format reports them."""
     done: int = sum(path.stat().st_size for path, _ in located.files[: cursor.file])
     return done + cursor.position.offset
 
 
-def _estimate_rows(located: ResolvedSource, number: int, done: int, chars: int) -> float:
-    """Return the estimated rows of a source of which `number` were read."""
+def estimate_rows(located: ResolvedSource, number: int, done: int, chars: int) -> float:
+    """Return the estimated rows of a source.
+
+    Args:
+        located: The source.
+        number: Rows that were read.
+        done: Bytes that were read; 0 if the format does not report them.
+        chars: Characters of the rows that were read.
+    """
     if located.files and all(path.suffix == ".parquet" for path, _ in located.files):
         import pyarrow.parquet
 

@@ -24,6 +24,8 @@ class ManagedQuote:
         price: Source and date of the price, or why it is not known.
         left: Keys whose value the provider chooses.
         refused: Why the job cannot run there as it is written.
+        billing: What is billed: `tokens`, or the time of `instances`.
+        max_hours: Time after which the service ends the job; None if tokens are billed.
     """
 
     provider: str
@@ -35,6 +37,17 @@ class ManagedQuote:
     price: str = ""
     left: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    billing: str = "tokens"
+    max_hours: float | None = None
+
+    @property
+    def cost(self) -> str:
+        """Price, in words."""
+        if self.cost_usd is None:
+            return "an unknown cost"
+        if self.billing == "instances":
+            return f"up to {self.cost_usd.high:.2f} USD"
+        return f"{self.cost_usd.low:.2f} to {self.cost_usd.high:.2f} USD"
 
     def document(self) -> dict[str, Any]:
         """Return the quote as a part of `plan.json`."""

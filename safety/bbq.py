@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from training.errors import DataError
+from validation.json_lines import split_lines
 
 DEFAULT_QUESTIONS = Path(__file__).with_name("bias.yaml")
 UNKNOWN = "It is not known."
@@ -58,7 +59,7 @@ def read_questions(path: Path = DEFAULT_QUESTIONS) -> list[BbqItem]:
         if path.suffix in (".yaml", ".yml"):
             questions = [q for entry in yaml.safe_load(text) or () for q in _expand_template(entry)]
         else:
-            lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+            lines = [json.loads(line) for line in split_lines(text) if line.strip()]
             questions = [q for line in lines if (q := _parse_bbq_line(line)) is not None]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None

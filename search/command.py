@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,61 +12,22 @@ from launch.confirm import confirm
 from launch.errors import InvalidOptionError
 from search.best import best_trial, passes
 from search.budget import SearchBudget
-from search.job_file import SearchJob, load_search_job
-from search.mlflow_parent import MlflowParent
+from search.job_file import SearchJob
 from search.population import schedule
 from search.quote import SearchQuote, quote_search, target_lines
 from search.report import write_report
 from search.run import BASELINE, Search, trial_line, values_text
 from search.seed_runs import SeedRuns
 from search.seeds import SeedResult
-from search.storage import hold_exclusively, search_folder
-from search.targets import POLL_S, make_runner, trial_target
-from search.trial_runner import TrialRunner
-from training.config import Job, Pipeline
-from training.config.input_paths import require_inputs
+from search.session import SearchFiles, SearchSession, open_session, say
+from search.storage import hold_exclusively, holder_of
+from search.targets import POLL_S
 from training.errors import RunError
-from training.run_folder import point_latest, resolved_yaml, write_whole
+from training.run_folder import resolved_yaml, write_whole
 
 if TYPE_CHECKING:
     from search.remote_trial import TrialTarget
     from search.tuning_service.run import TuningSearch
-
-
-@dataclass(frozen=True)
-class SearchFiles:
-    """Files of a search in its folder.
-
-    Attributes:
-        folder: The folder.
-    """
-
-    folder: Path
-
-    @property
-    def result(self) -> Path:
-        """Best values, their metrics and the values over seeds, as JSON."""
-        return self.folder / "result.json"
-
-    @property
-    def best_job(self) -> Path:
-        """Job file with the best values."""
-        return self.folder / "best.yaml"
-
-    @property
-    def best_run(self) -> Path:
-        """Link to the run folder of the best trial."""
-        return self.folder / "best"
-
-    @property
-    def report(self) -> Path:
-        """Page of the search."""
-        return self.folder / "report.html"
-
-    @property
-    def results(self) -> tuple[Path, ...]:
-        """Files of the result; a population has no job with the best values."""
-        return (self.best_job, self.result, self.report)
 
 
 def run_search(
@@ -80,6 +38,7 @@ def run_search(
     fresh: bool = False,
     target: str = "local",
     env: str = "dev",
+    slots: int | None = None,
 ) -> None:
     """Search the hyperparameters of a job, or resume a search.
 
@@ -90,47 +49,61 @@ def run_search(
         fresh: Discard what an earlier start has found.
         target: Where the trials run.
         env: Environment of the platform, for targets that need one.
+        slots: Trials that this process runs at the same time; `search.parallel` if None.
 
     Raises:
         InvalidOptionError: The algorithm or the target needs another one.
         RunError: No trial succeeded, or none passes the gates.
         TemperError: The job is invalid, or the search was stopped.
     """
-    place = trial_target(target, env)
-    search = load_search_job(job_file, overrides)
-    if search.settings.uses_service and target != "sagemaker":
-        raise InvalidOptionError(
-            f"algorithm {search.settings.algorithm} is SageMaker's: add --target sagemaker"
-        )
-    if search.settings.algorithm == "pbt" and place is not None:
-        raise InvalidOptionError(
-            f"--target {target}: a population is trained on this machine, where its members copy "
-            "each other's weights. Use --target local, or algorithm tpe"
-        )
-    for line in require_inputs(search.job, job_file.parent, here=place is None):
-        _say(line)
-    where = "" if place is None else f"{target} {'' if target == 'slurm' else env}".strip()
-    files = SearchFiles(search_folder(search, home, where))
-    if fresh and files.folder.exists():
-        shutil.rmtree(files.folder)
-    files.folder.mkdir(parents=True, exist_ok=True)
-    point_latest(files.folder)
-    _say(f"search folder: {files.folder}")
-    mlflow = MlflowParent(search, files.folder) if _tracks(search.job) else None
-    variables = mlflow.environment if mlflow is not None else None
-    runner = make_runner(search, files.folder, place, env, variables)
+    session = open_session(job_file, overrides, home, target=target, env=env, fresh=fresh)
+    search, files, place = session.search, session.files, session.target
     with hold_exclusively(files.folder):
-        quote = quote_search(search, runner, SearchBudget(files.folder, search.settings.max_cost))
+        budget = SearchBudget(files.folder, search.settings.max_cost)
+        quote = quote_search(search, session.runner, budget)
         for line in (*quote.lines, *target_lines(quote.priced, place)):
-            _say(line)
+            say(line)
         if search.settings.uses_service:
             loop: Search | TuningSearch = _tune(search, files, place, quote)
         else:
             if place is not None and place.name == "sagemaker":
                 confirm(quote.question)
-            loop = Search(search, files.folder, _say, runner, quote.kept_usd)
+            loop = session.loop(quote.kept_usd, slots)
             _run_trials(loop, files)
-        _conclude(search, files, loop, runner, mlflow)
+        _conclude(session, loop)
+
+
+def join_search(
+    job_file: Path, overrides: str = "", *, home: Path, slots: int | None = None
+) -> None:
+    """Run trials of a search that another process runs in the same folder.
+
+    If that process has died, its trials are continued and its result is written.
+
+    Args:
+        job_file: Job file with a section `search:`.
+        overrides: `key=value` pairs, the same as those of the other process.
+        home: Folder of all searches.
+        slots: Trials that this process runs at the same time; `search.parallel` if None.
+
+    Raises:
+        InvalidOptionError: The search cannot be shared.
+        TemperError: The job is invalid, or the search was stopped.
+    """
+    session = open_session(job_file, overrides, home)
+    search, folder = session.search, session.files.folder
+    if search.settings.algorithm == "pbt":
+        raise InvalidOptionError("--join: one process trains all members of a population")
+    holder = holder_of(folder)
+    say(f"joins the search of process {holder}" if holder else "no process runs this search")
+    quote = quote_search(search, session.runner, SearchBudget(folder, search.settings.max_cost))
+    loop = session.loop(quote.kept_usd, slots)
+    _run_trials(loop, session.files)
+    if holder := holder_of(folder):
+        say(f"all trials have ended; process {holder} writes the result")
+        return
+    with hold_exclusively(folder):
+        _conclude(session, loop)
 
 
 def _run_trials(loop: Search, files: SearchFiles) -> None:
@@ -152,49 +125,44 @@ def _tune(
     from search.tuning_service.run import TuningSearch
 
     assert isinstance(target, SageMakerTarget), "checked before"
-    tuning = TuningSearch(search, files.folder, target, _say)
+    tuning = TuningSearch(search, files.folder, target, say)
     if not tuning.exists:
         trials = tuning.num_trials(quote.priced, quote.kept_usd)
         if trials < search.settings.num_trials:
-            _say(f"max_cost allows for {trials} of {search.settings.num_trials} trials")
+            say(f"max_cost allows for {trials} of {search.settings.num_trials} trials")
         confirm(quote.question)
         tuning.create(quote.priced, trials)
     tuning.follow(POLL_S["sagemaker"])
     best = best_trial(search.settings, tuning.journal.trials)
     write_report(files.report, search, tuning.journal.study, best, None)
     for trial in tuning.journal.trials:
-        _say(trial_line(trial, len(tuning.journal.trials)))
+        say(trial_line(trial, len(tuning.journal.trials)))
     return tuning
 
 
-def _conclude(
-    search: SearchJob,
-    files: SearchFiles,
-    loop: Search | TuningSearch,
-    runner: TrialRunner,
-    mlflow: MlflowParent | None,
-) -> None:
+def _conclude(session: SearchSession, loop: Search | TuningSearch) -> None:
     """Train the best values with other seeds, and write and print the result.
 
     Raises:
         RunError: No trial succeeded, or none passes the gates.
     """
+    search, files, runner = session.search, session.files, session.runner
     best = best_trial(search.settings, loop.journal.trials)
     if best is None:
         raise RunError(_why_none(search, files, loop.journal.trials))
     seeds = _train_seeds(search, loop, best, SeedRuns(search, files.folder, runner, loop.budget))
     loop.fetch_model(best.number)
     _write_result(files, search, loop, best, seeds)
-    if mlflow is not None:
+    if session.mlflow is not None:
         assert best.value is not None
         if runner.name != "local":
-            mlflow.log_children(loop.journal.trials)
-        mlflow.end(best.value, seeds, [path for path in files.results if path.exists()])
+            session.mlflow.children.update(loop.journal.trials)
+        session.mlflow.end(best.value, seeds, [path for path in files.results if path.exists()])
     for line in result_lines(search, best, seeds):
-        _say(line)
+        say(line)
     if loop.budget.most_usd:
-        _say(f"cost: {loop.budget.most_usd:.2f} USD")
-    _say(f"done: {files.best_run}, {', '.join(str(p) for p in files.results if p.exists())}")
+        say(f"cost: {loop.budget.most_usd:.2f} USD")
+    say(f"done: {files.best_run}, {', '.join(str(p) for p in files.results if p.exists())}")
 
 
 def result_lines(search: SearchJob, best: FrozenTrial, seeds: SeedResult) -> list[str]:
@@ -229,7 +197,7 @@ def _train_seeds(
     assert best.value is not None
     if not search.settings.seeds:
         return SeedResult((best.value,))
-    _say(f"training the best values with {search.settings.seeds} other seeds")
+    say(f"training the best values with {search.settings.seeds} other seeds")
     values = runs.train(f"trial-{best.number:04d}", best.params)
     baseline = loop.journal.trials[0]
     written = baseline.user_attrs.get("kind") == BASELINE and passes(search.settings, baseline)
@@ -283,13 +251,3 @@ def _why_none(search: SearchJob, files: SearchFiles, trials: list[FrozenTrial]) 
         f"none of {len(complete)} complete trials passes the gates ({gates}). The metrics of each "
         f"are in {files.report}; widen the space or the gates"
     )
-
-
-def _tracks(job: Job | Pipeline) -> bool:
-    stages = job.stages if isinstance(job, Pipeline) else (job,)
-    return any(stage.tracking.mlflow for stage in stages)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

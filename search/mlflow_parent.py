@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
 from search.job_file import SearchJob
+from search.mlflow_children import MlflowChildren
 from search.seeds import SeedResult
 from training.run_folder import write_whole
 from training.tracking.background_publisher import QUIET
@@ -57,28 +55,10 @@ class MlflowParent:
             PARENT_VARIABLE: self._run,
         }
 
-    def log_children(self, trials: Sequence[FrozenTrial]) -> None:
-        """Log trials that ran elsewhere as children, each once.
-
-        Args:
-            trials: All trials of the search.
-        """
-        query = f"tags.`mlflow.parentRunId` = '{self._run}'"
-        logged = self._client.search_runs([self._experiment_id], query, max_results=10_000)
-        names = {run.info.run_name for run in logged}
-        for trial in trials:
-            name = f"trial {trial.number}"
-            if name in names or not trial.state.is_finished():
-                continue
-            run = self._client.create_run(
-                self._experiment_id, run_name=name, tags={"mlflow.parentRunId": self._run}
-            ).info.run_id
-            for key, value in trial.params.items():
-                self._client.log_param(run, key, value)
-            for key, value in trial.user_attrs.get("metrics", {}).items():
-                self._client.log_metric(run, key, value)
-            failed = trial.state == TrialState.FAIL
-            self._client.set_terminated(run, "FAILED" if failed else "FINISHED")
+    @property
+    def children(self) -> MlflowChildren:
+        """Runs of trials that do not write there themselves."""
+        return MlflowChildren(self._client, self._experiment_id, self._run)
 
     def end(self, best: float | None, result: SeedResult | None, files: list[Path]) -> None:
         """Log the result and end the run.

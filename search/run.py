@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.best import best_trial
 from search.budget import SearchBudget
+from search.claims import TrialClaims
 from search.clock import SearchClock
 from search.config import Value
 from search.job_file import SearchJob
@@ -40,6 +41,8 @@ class Search:
         say: Prints a line.
         runner: Place where the trials run.
         kept_usd: Part of `max_cost` that is kept for the runs with other seeds.
+        slots: Trials that this process runs at the same time; `parallel` if None.
+        on_change: Is told all trials when one has started, measured something or ended.
 
     Attributes:
         journal: Its trials.
@@ -53,6 +56,8 @@ class Search:
         say: Say,
         runner: TrialRunner,
         kept_usd: float = 0.0,
+        slots: int | None = None,
+        on_change: Callable[[Sequence[FrozenTrial]], None] | None = None,
     ):
         self.search, self.settings, self.folder, self.say = search, search.settings, folder, say
         self._runner, self._kept_usd = runner, kept_usd
@@ -61,7 +66,11 @@ class Search:
         self._running: dict[int, Trial] = {}
         self._limits_s: dict[int, float] = {}
         self._over_limit: set[int] = set()
+        self._slots = slots or search.settings.parallel
+        self._claims = TrialClaims(folder)
+        self._on_change, self._is_changed = on_change, True
         self._waiting = self._is_spent = False
+        self._ended = 0
         self._restarts: Counter[int] = Counter()
         self._signals = StopSignals()
 
@@ -103,6 +112,9 @@ class Search:
 
     def _step(self, clock: SearchClock) -> bool:
         """Record what has ended, start what there is room for; return False at the end."""
+        ended = sum(trial.state.is_finished() for trial in self.journal.trials)
+        if ended != self._ended:  # also by another process: what it did not spend is free
+            self._ended, self._waiting = ended, False
         for number in [number for number, trial in self._running.items() if trial.is_over]:
             running = self._running.pop(number)
             self._waiting = False
@@ -112,23 +124,42 @@ class Search:
             self._watch(number, running)
         if self._signals.received is not None or clock.is_over:
             return False
-        while len(self._running) < self.settings.parallel and not self._waiting:
-            following = self._next()
+        while len(self._running) < self._slots and not self._waiting:
+            with self._claims.exclusive():
+                following = self._next()
             if following is None:
                 break
             self._start(following)
-        return bool(self._running)
+        if self._on_change is not None and self._is_changed:
+            self._on_change(self.journal.trials)
+            self._is_changed = False
+        return bool(self._running) or self._others_run()
+
+    def _others_run(self) -> bool:
+        """Return whether other processes run trials of this search."""
+        return any(
+            trial.state == TrialState.RUNNING and self._claims.is_taken(trial.number)
+            for trial in self.journal.trials
+        )
 
     def _next(self) -> int | None:
-        """Return the number of a trial to start or to resume; None if there is none now."""
+        """Return the number of a trial to start or to resume; None if there is none now.
+
+        The trial is claimed, so that no other process starts it.
+        """
+        for trial in self.journal.trials:
+            if trial.state != TrialState.RUNNING or trial.number in self._running:
+                continue
+            if self._claims.take(trial.number):
+                if self.journal.trials[trial.number].state == TrialState.RUNNING:
+                    return int(trial.number)
+                self._claims.release(trial.number)  # it ended before the claim
         trials = self.journal.trials
-        for trial in trials:
-            if trial.state == TrialState.RUNNING and trial.number not in self._running:
-                return int(trial.number)
         number = len(trials)
         if number >= self.settings.num_trials:
             return None
-        if number % self.settings.round_size == 0 and self._running:
+        unfinished = any(not trial.state.is_finished() for trial in trials)
+        if number % self.settings.round_size == 0 and unfinished:
             return None  # the next round sees the results of this one
         self._refuse_if_all_failed(trials)
         baseline = self.search.baseline
@@ -139,7 +170,8 @@ class Search:
             self.journal.start(suggestion.values, parent=suggestion.parent)
         else:
             self.journal.start(suggest(self.settings, trials))
-        return number
+        self._is_changed = True
+        return number if self._claims.take(number) else None
 
     def _start(self, number: int) -> None:
         trial = self.journal.trials[number]
@@ -180,7 +212,9 @@ class Search:
             spent = self._runner.spent_usd(folder)
             usd = job.most_usd or 0.0
             if not self.budget.reserve(name, usd, spent=spent, kept_usd=self._kept_usd):
-                self._waiting, self._is_spent = True, not self._running
+                self._waiting = True
+                self._claims.release(number)
+                self._is_spent = not self._running and not self._others_run()
                 return
             try:
                 running = self._runner.start(folder, job)
@@ -189,6 +223,7 @@ class Search:
                 if not self._running:
                     raise
                 self.say(f"trial {number} waits: {error}")
+                self._claims.release(number)
                 self._waiting = True
                 return
         self._running[number] = running
@@ -206,6 +241,7 @@ class Search:
             if running.stopped_early:
                 return  # what it still measures while it ends depends on the machine
             self.journal.report(trial, evaluation, losses[evaluation])
+            self._is_changed = True
             seen = {key: loss for key, loss in losses.items() if key <= evaluation}
             if should_stop(self.settings, self.journal.trials, number, seen):
                 running.stop(early=True)
@@ -238,6 +274,8 @@ class Search:
 
     def _record(self, trial: FrozenTrial, outcome: TrialOutcome) -> None:
         self.journal.finish(trial, outcome)
+        self._claims.release(trial.number)
+        self._is_changed = True
         done = self.journal.trials[trial.number]
         best = self.best
         marks = "  best so far" if best is not None and best.number == done.number else ""
@@ -266,7 +304,10 @@ class Search:
         for number, trial in list(self._running.items()):
             trial.wait()
             self._finish(number, trial)
+            self._claims.release(number)
         self._running.clear()
+        if self._on_change is not None and self._is_changed:
+            self._on_change(self.journal.trials)
 
     def _kept_text(self) -> str:
         return f", {self._kept_usd:.2f} USD are kept for other seeds" if self._kept_usd else ""

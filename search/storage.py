@@ -31,6 +31,20 @@ def search_folder(search: SearchJob, home: Path, place: str = "") -> Path:
     return home / search.job.name / hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
+def holder_of(folder: Path) -> str:
+    """Return the process that holds the lock of a search's folder; empty if there is none."""
+    path = folder / ".search-lock"
+    if not path.exists():
+        return ""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            return file.read().strip() or "?"
+    return ""
+
+
 @contextmanager
 def hold_exclusively(folder: Path) -> Iterator[None]:
     """Hold the lock of a search's folder, which the kernel releases if the process dies.
@@ -45,7 +59,8 @@ def hold_exclusively(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "?"
             raise RunError(
-                f"process {holder} searches in {folder}. Wait for it, or stop it"
+                f"process {holder} searches in {folder}. Wait for it or stop it, or add --join to "
+                "run trials of the same search here"
             ) from None
         file.seek(0)
         file.truncate()

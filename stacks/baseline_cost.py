@@ -118,6 +118,8 @@ def _alarm(properties: Properties) -> BilledItems:
     yield "alarm", max(1, len(read))
     if properties.get("MetricName") in ALWAYS_PUBLISHED:
         yield "metric", 1
+    if properties.get("MetricName") == "GoldenAlarm":
+        yield "metric", 2  # and GoldenAgreement
 
 
 def _lustre(properties: Properties) -> BilledItems:

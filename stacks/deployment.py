@@ -15,6 +15,11 @@ from stacks.constructs.deployment_budget import add_budget
 from stacks.constructs.deployment_watch import DeploymentWatch
 from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.endpoint_scaling import scale_component, scale_variant
+from stacks.constructs.golden_replay import (
+    GoldenReplay,
+    ReplayedDeployment,
+    endpoint_statements,
+)
 from stacks.constructs.model_endpoint import (
     add_component,
     add_configuration,
@@ -82,6 +87,22 @@ class DeploymentStack(TemperStack):
                 role=serving.role,
                 network={"Subnets": serving.subnets, "SecurityGroupIds": [serving.group]},
                 tags={tags.DEPLOYMENT: settings.name, "Environment": environment.name},
+                pages=pages,
+            )
+        if settings.golden:
+            replayed = ReplayedDeployment(
+                settings.name,
+                "component" if settings.to == "component" else "endpoint",
+                self.endpoint_name,
+                self.endpoint_name if settings.to == "component" else "",
+            )
+            GoldenReplay(
+                self,
+                "Golden",
+                context=context,
+                deployment=replayed,
+                settings=settings.golden,
+                statements=endpoint_statements(context, replayed),
                 pages=pages,
             )
         add_budget(

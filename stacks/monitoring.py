@@ -17,6 +17,11 @@ from stacks.constructs.audit_trail import AuditTrail
 from stacks.constructs.budget_actions import BudgetActions
 from stacks.constructs.dashboards import Dashboards
 from stacks.constructs.event_rules import EventRules
+from stacks.constructs.golden_replay import (
+    GoldenReplay,
+    ReplayedDeployment,
+    bedrock_statements,
+)
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.constructs.job_monitor import JobMonitor
 from stacks.constructs.message_topic import MessageTopic
@@ -127,6 +132,18 @@ class MonitoringStack(TemperStack):
             pager=pager.alarms,
             pages=pages_topic,
         )
+        for golden in environment.bedrock.golden:
+            GoldenReplay(
+                self,
+                f"Golden{''.join(part.title() for part in golden.name.split('-'))}",
+                context=context,
+                deployment=ReplayedDeployment(
+                    golden.name, golden.to, f"{self.names.prefix}-{golden.name}"
+                ),
+                settings=golden,
+                statements=bedrock_statements(context, golden.to),
+                pages=pages_topic,
+            )
         if settings.dashboards:
             Dashboards(
                 self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 import catalog.deployment_tags as tag
@@ -168,6 +169,13 @@ class CustomModelTarget(ABC):
                 return  # not made by Temper
             self._delete(self._settled(name))
         self.models.delete_all(name)
+
+    def serving_since(self, name: str) -> datetime | None:
+        """Return when the resource was last changed: only another version changes it."""
+        described = self.describe(name) or {}
+        changed = described.get("lastUpdatedAt") or described.get("lastModifiedTime")
+        since: datetime | None = changed or described.get(self.created_key)
+        return since
 
     def name(self, deployment: str) -> str:
         """Return the name of the resource of a deployment."""

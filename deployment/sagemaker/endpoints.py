@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import catalog.deployment_tags as tag
@@ -208,6 +209,12 @@ class Endpoints:
         """Return the names of the models of a configuration."""
         described = self.calls.describe("endpoint_config", EndpointConfigName=config) or {}
         return [v["ModelName"] for v in described.get("ProductionVariants", ()) if "ModelName" in v]
+
+    def models_since(self, described: Mapping[str, Any]) -> datetime | None:
+        """Return the time of creation of the newest model of an endpoint; None if it has none."""
+        names = self.models_of(str(described["EndpointConfigName"]))
+        models = [self.calls.describe("model", ModelName=name) for name in names]
+        return max((model["CreationTime"] for model in models if model), default=None)
 
     def _deployment(self, described: Mapping[str, Any]) -> Deployment | None:
         """Return the deployment of an endpoint; None if it is of another kind."""

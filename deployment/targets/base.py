@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -128,6 +129,18 @@ class RememberingTarget(Protocol):
 
     def kept(self, name: str) -> dict[str, Any]:
         """Return keys of the specification that a deployment was made with.
+
+        Args:
+            name: Name of the deployment.
+        """
+
+
+@runtime_checkable
+class TimedTarget(Protocol):
+    """Target that knows since when the version of a deployment serves."""
+
+    def serving_since(self, name: str) -> datetime | None:
+        """Return about when the version that serves took over; None if it is not known.
 
         Args:
             name: Name of the deployment.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import catalog.deployment_tags as tag
@@ -194,6 +195,12 @@ class BedrockImportTarget:
     def undeploy(self, name: str) -> None:
         """Delete all models of a deployment; a repetition is no error."""
         self._models.delete_all(name)
+
+    def serving_since(self, name: str) -> datetime | None:
+        """Return when the version that serves was put in place."""
+        deployment = self.find(name)
+        since = deployment.tags.get(tag.SINCE) if deployment else None
+        return datetime.fromisoformat(since) if since else None
 
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a deployment to a body of OpenAI's protocol.

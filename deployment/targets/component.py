@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import catalog.deployment_tags as tag
@@ -241,6 +242,19 @@ class ComponentTarget:
         described = self.components.describe(component) or {}
         endpoint = str(described.get("EndpointName", component))
         return invoke_endpoint(self.account, endpoint, body, component)
+
+    def serving_since(self, name: str) -> datetime | None:
+        """Return when the model of the version was created, or an adapter was last changed."""
+        described = self.components.describe(self._name(name))
+        if described is None:
+            return None
+        if "BaseInferenceComponentName" in described["Specification"]:
+            changed: datetime = described["LastModifiedTime"]
+            return changed
+        model = self.components.calls.describe(
+            "model", ModelName=served(described["Specification"])
+        )
+        return model["CreationTime"] if model else None
 
     def _make(self, request: DeploymentRequest) -> dict[str, Any]:
         """Create the model or the adapter's archive, and return the specification."""

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from deployment.account import DeploymentAccount
@@ -189,6 +190,11 @@ class EndpointTarget:
     def ask(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a deployment to a body of OpenAI's protocol."""
         return invoke_endpoint(self.account, self.endpoints.name(name), body)
+
+    def serving_since(self, name: str) -> datetime | None:
+        """Return when the model of the version that serves was created: minutes before it does."""
+        described = self.endpoints.describe(name)
+        return None if described is None else self.endpoints.models_since(described)
 
     def make(self, request: DeploymentRequest) -> tuple[str, str]:
         """Create the model and the configuration unless they exist, and return their names."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from emulator.environment import EmulatedEnvironment
+from emulator.kubernetes.cluster import EmulatedCluster
 from launch.aws.s3 import S3Store, S3Uri
 
 NAME, ADAPTER, NOVA = "rehearsed", "rehearsed-adapter", "rehearsed-nova"
 """Names of the registered models: of the run, an adapter on it, one that was trained from Nova."""
 GPU, CPU = "ml.g5.xlarge", "ml.m5.xlarge"
 _BODY = {"prompt": "Hello", "max_tokens": 4, "temperature": 0}
+
+FAILED_START = "CUDA out of memory"
+"""Reason for which a pod does not start."""
 
 Ask = Callable[[EmulatedEnvironment, str], str]
 Plant = Callable[[EmulatedEnvironment], str]
@@ -118,6 +123,11 @@ def _exhaust(environment: EmulatedEnvironment) -> str:
     return f"SageMaker has no {CPU} left"
 
 
+def _fail_start(cluster: EmulatedCluster, _: EmulatedEnvironment) -> str:
+    cluster.operator.failed_starts.append(FAILED_START)
+    return "the next pods on the cluster do not start"
+
+
 # --- Bedrock --------------------------------------------------------------------------------------
 
 
@@ -149,11 +159,14 @@ def _text(body: bytes) -> str:
     return str(answer["choices"][0]["text"])
 
 
-def rehearsed_kinds(requests: str) -> tuple[RehearsedKind, ...]:
+def rehearsed_kinds(
+    requests: str, cluster: EmulatedCluster | None = None
+) -> tuple[RehearsedKind, ...]:
     """Return all kinds that a rehearsal shows.
 
     Args:
         requests: Address of the requests of a batch.
+        cluster: Cluster of the environment; `hyperpod` is left out without one.
     """
     forever, texts = ("--forever", "rehearsal"), ("--no-chat",)
     gpu = ("--instance", GPU, *texts)
@@ -161,7 +174,13 @@ def rehearsed_kinds(requests: str) -> tuple[RehearsedKind, ...]:
     batch = ("--instance", CPU, "--input", requests, *texts)
     ends = ("--idle", "6")
     on_base = ("--adapter-of", f"{NAME}-component", *ends)
+    on_cluster = []
+    if cluster is not None:
+        fails = partial(_fail_start, cluster)
+        node = (*gpu, *forever)
+        on_cluster = [RehearsedKind("hyperpod", node, texts, _ask_endpoint, fails)]
     return (
+        *on_cluster,
         RehearsedKind("endpoint", (*gpu, *ends), at_once, _ask_endpoint, _roll_back),
         RehearsedKind("component", (*gpu, *ends), at_once, _ask_component, _roll_back),
         RehearsedKind(

@@ -24,6 +24,7 @@ from emulator.deployments.rehearsed_kinds import (
 from emulator.deployments.serving_platform import publish_serving, register_nova
 from emulator.environment import EmulatedEnvironment
 from emulator.hosting.fleet import NO_CAPACITY
+from emulator.kubernetes.cluster import EmulatedCluster
 from launch.errors import LaunchError
 
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
@@ -56,6 +57,7 @@ class DeploymentScenario:
         environment: Emulated environment.
         runs: Folder of the run of each version.
         adapters: Folder of the run of each version of an adapter on the model; none if empty.
+        cluster: Cluster of the environment; `hyperpod` is left out without one.
         main: Runs a command line.
         print_line: Prints a line to the user.
         only: Kinds to rehearse; all if empty.
@@ -69,16 +71,19 @@ class DeploymentScenario:
         print_line: Callable[[str], None],
         only: Sequence[str] = (),
         adapters: Sequence[Path] = (),
+        cluster: EmulatedCluster | None = None,
     ):
         self.environment, self.print_line = environment, print_line
         self._runs = {NAME: dict(zip(VERSIONS, runs, strict=True))}
         if adapters:
             self._runs[ADAPTER] = dict(zip(VERSIONS, adapters, strict=True))
         self.runner = InProcessRunner(environment, main, print_line)
+        if cluster is not None:
+            environment.variables.update(cluster.variables)
         self.result = DeploymentResult()
         publish_serving(environment)
         requests = put_requests(environment, self._bucket())
-        kinds = rehearsed_kinds(requests)
+        kinds = rehearsed_kinds(requests, cluster)
         known = {*self._runs, NOVA}
         self.kinds = tuple(
             kind for kind in kinds if kind.model in known and (not only or kind.kind in only)

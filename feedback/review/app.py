@@ -18,12 +18,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from feedback.review.assignment import Assignment
-from feedback.review.label_file import Judgement, LabelFile
+from feedback.review.label_file import REASONS, Judgement, LabelFile
 from feedback.review.pairs import ReviewPair, other
 from feedback.review.session import COOKIE, Sessions
 from training.page_environment import page_environment
 
-REASONS = ("correct", "helpful", "harmless", "follows the request", "clear", "shorter")
 _NAME = re.compile(r"[\w .@-]{1,64}")
 _MAX_FORM_BYTES = 16_384
 _MAX_COMMENT = 2000

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,10 @@ from typing import IO, Any
 from feedback.review.pairs import ReviewPair
 from training.errors import DataError, RunError
 from training.run_folder import write_whole
+from validation.json_lines import split_lines
+
+REASONS = ("correct", "helpful", "harmless", "follows the request", "clear", "shorter")
+"""Reasons that a person can tick."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ class LabelFile:
         self.path = path
         self._lock = threading.Lock()
         self._held = _hold(path)
+        _cut_unfinished_line(path)
         self._lines: list[dict[str, Any]] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(split_lines(path.read_text(encoding="utf-8")), start=1):
             try:
                 record = json.loads(line)
                 record["pair"], record["annotator"], record["choice"]
@@ -122,6 +128,18 @@ class LabelFile:
 
     def _keys(self) -> set[tuple[str, str]]:
         return {(line["pair"], line["annotator"]) for line in self._lines}
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Remove a last line that a machine that lost power wrote in part."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    with suppress(ValueError):
+        # A file of another origin may lack the last line feed only.
+        json.loads(content[len(whole) :])
+        whole = content + b"\n"
+    if whole != content:
+        write_whole(path, whole.decode("utf-8"))
 
 
 def _hold(path: Path) -> IO[bytes]:

@@ -7,15 +7,16 @@ as `Export > JSON` writes it (https://labelstud.io/guide/export, https://labelst
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from feedback.review.label_file import Judgement
+from feedback.review.label_file import REASONS, Judgement
 from feedback.review.pairs import ReviewPair, other, parse_pair
 from training.errors import DataError
 
-CONFIG = """\
+_REASONS = "\n".join(f'    <Choice value="{reason}"/>' for reason in REASONS)
+CONFIG = f"""\
 <View>
   <Text name="prompt" value="$prompt"/>
   <Pairwise name="preference" toName="left,right"/>
@@ -25,6 +26,10 @@ CONFIG = """\
     <Choice value="tie"/>
     <Choice value="cannot judge"/>
   </Choices>
+  <Choices name="reasons" toName="prompt" choice="multiple">
+{_REASONS}
+  </Choices>
+  <TextArea name="comment" toName="prompt" maxSubmissions="1"/>
 </View>
 """
 _SIDES = "label-studio"
@@ -84,24 +89,29 @@ def _judgements(task: dict[str, Any]) -> list[Judgement]:
     for annotation in task.get("annotations", ()):
         if annotation.get("was_cancelled"):
             continue
-        choice = _choice(annotation["result"], left)
+        results = {result["from_name"]: result["value"] for result in annotation["result"]}
+        choice = _choice(results, left)
         person = annotation.get("completed_by", "")
         name = person.get("email") or person.get("id") if isinstance(person, dict) else person
         seconds = float(annotation.get("lead_time") or 0)
-        found.append(Judgement(pair, str(name), choice, left, seconds=seconds))
+        reasons = tuple(results.get("reasons", {}).get("choices", ()))
+        comment = " ".join(results.get("comment", {}).get("text", ()))
+        found.append(Judgement(pair, str(name), choice, left, reasons, comment, seconds))
     return found
 
 
-def _choice(results: Sequence[dict[str, Any]], left: str) -> str:
-    """Return the choice of an annotation.
+def _choice(results: Mapping[str, Any], left: str) -> str:
+    """Return the choice of an annotation; a verdict counts more than a side that is selected.
+
+    Args:
+        results: Values by the name of the control.
+        left: The answer on the left.
 
     Raises:
         ValueError: It has none.
     """
-    for result in results:
-        value = result["value"]
-        if "choices" in value:
-            return "tie" if value["choices"] == ["tie"] else ""
-        if "selected" in value:
-            return left if value["selected"] == "left" else other(left)
-    raise ValueError("an annotation chooses nothing")
+    if verdict := results.get("verdict", {}).get("choices"):
+        return "tie" if verdict == ["tie"] else ""
+    if "preference" not in results:
+        raise ValueError("an annotation chooses nothing")
+    return left if results["preference"]["selected"] == "left" else other(left)

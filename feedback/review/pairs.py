@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import DataError
+from validation.json_lines import split_lines
 
 _MAX_SHOWN = 8
 
@@ -58,7 +59,7 @@ def read_pairs(path: Path) -> list[ReviewPair]:
         DataError: The file cannot be read, or lines cannot be used; names all of them.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise DataError(f"{path} cannot be read: {reason}") from None

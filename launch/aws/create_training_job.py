@@ -96,14 +96,14 @@ def create_request(
             "S3Uri": checkpoint_uri(submission.run, platform),
             "LocalPath": CHECKPOINTS,
         },
-        "ResourceConfig": _resource_config(requirements, resources, platform),
+        "ResourceConfig": resource_config(requirements.volume_gib, resources, platform),
         "StoppingCondition": _stopping_condition(resources, platform),
         "VpcConfig": {
             "Subnets": platform.subnets,
             "SecurityGroupIds": platform.security_groups,
         },
         "EnableNetworkIsolation": isolated,
-        "EnableInterContainerTrafficEncryption": _encrypts_traffic(resources, platform),
+        "EnableInterContainerTrafficEncryption": encrypts_traffic(resources, platform),
         # Debugger and its profiler are closed to new accounts since July 2026.
         "ProfilerConfig": {"DisableProfiler": True},
         "Environment": _environment(submission.run, requirements, platform, isolated=isolated),
@@ -185,12 +185,19 @@ def _channel(
     return {"ChannelName": name, "DataSource": source, **mode}
 
 
-def _resource_config(
-    requirements: JobRequirements, resources: Resources, platform: PlatformParameters
+def resource_config(
+    volume_gib: float, resources: Resources, platform: PlatformParameters
 ) -> dict[str, Any]:
+    """Return the `ResourceConfig` of a job: its instances and their volume.
+
+    Args:
+        volume_gib: Size of the volume that the job needs.
+        resources: Machines that the job requests.
+        platform: Parameters of the deployment that executes it.
+    """
     assert resources.instance is not None
     types = (resources.instance, *resources.fallback)
-    volume = min(max(math.ceil(requirements.volume_gib), _MIN_VOLUME_GIB), _MAX_VOLUME_GIB)
+    volume = min(max(math.ceil(volume_gib), _MIN_VOLUME_GIB), _MAX_VOLUME_GIB)
     config: dict[str, Any] = {"VolumeSizeInGB": volume}
     # Local disks are encrypted by the hardware, and the service rejects a key for them.
     if not all(has_local_disk(instance_type) for instance_type in types):
@@ -238,7 +245,8 @@ def _stopping_condition(resources: Resources, platform: PlatformParameters) -> d
     return condition
 
 
-def _encrypts_traffic(resources: Resources, platform: PlatformParameters) -> bool:
+def encrypts_traffic(resources: Resources, platform: PlatformParameters) -> bool:
+    """Return whether the traffic between the instances of a job is encrypted."""
     if platform.encrypts_traffic or resources.encrypt_traffic is None:
         return platform.encrypts_traffic
     return resources.encrypt_traffic

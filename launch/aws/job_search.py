@@ -17,6 +17,8 @@ from launch.remote_runs import RemoteRun, RunListing, is_run_name, merge_attempt
 from launch.submission import Attempt, TargetName
 
 _PAGE_SIZE = 100
+_TAGGED: tuple[TargetName, ...] = ("sagemaker-serverless", "jumpstart", "recipes")
+"""Targets other than `sagemaker` that create training jobs, and say so in a tag."""
 
 
 def list_training_runs(sagemaker: Any, environment: str, days: int | None) -> RunListing:
@@ -83,6 +85,7 @@ def _attempt(
 def _target(tags: Mapping[str, str]) -> TargetName:
     """Return the target that submitted a training job; Search says nothing else of it."""
     tagged = tags.get("temper:target")
-    if tagged == "sagemaker-serverless":
-        return "sagemaker-serverless"
-    return "jumpstart" if tagged == "jumpstart" else "sagemaker"
+    for target in _TAGGED:
+        if tagged == target:
+            return target
+    return "sagemaker"

@@ -9,7 +9,8 @@ from typing import Any
 from botocore import exceptions as aws
 
 from catalog.prices import price
-from launch.aws.session import accept_existing, error_code, explain_aws_errors, says_not_found
+from launch.aws.named_jobs import create_job, find_job
+from launch.aws.session import explain_aws_errors
 from launch.errors import LaunchError
 from launch.status import State, Status
 
@@ -48,18 +49,16 @@ class TrainingJobs:
 
         Raises:
             LaunchError: The job cannot be created, or the name belongs to another job.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
+        """
         name = request["TrainingJobName"]
-        with (
-            explain_aws_errors(f"creating the training job {name}"),
-            accept_existing(lambda: self.find(name)),
-        ):
-            try:
-                return str(self._sagemaker.create_training_job(**request)["TrainingJobArn"])
-            except aws.ClientError as error:
-                if error_code(error) == "ResourceLimitExceeded":
-                    raise LaunchError(_explain_quota(request, error)) from None
-                raise
+        created = create_job(
+            f"the training job {name}",
+            lambda: self._sagemaker.create_training_job(**request),
+            lambda: self._describe(name),
+            lambda error: _explain_quota(request, error),
+        )
+        if created is not None:
+            return str(created["TrainingJobArn"])
         existing = self.find(name)
         # Output paths contain the run id, so a job of another run never has the same one.
         if existing is None or _output_path(existing) != _output_path(request):
@@ -75,9 +74,7 @@ class TrainingJobs:
         Raises:
             LaunchError: SageMaker could not be asked, which says nothing about the job.
         """
-        with explain_aws_errors(f"describing the training job {name}", ignore=says_not_found):
-            return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
-        return None
+        return find_job(f"the training job {name}", lambda: self._describe(name))
 
     def stop(self, name: str) -> str:
         """Stop a running job; return a message for the user.
@@ -97,6 +94,10 @@ class TrainingJobs:
         with explain_aws_errors(f"stopping {name}"):
             self._sagemaker.stop_training_job(TrainingJobName=name)
         return f"{name} was told to stop; it has two minutes to save a checkpoint"
+
+    def _describe(self, name: str) -> Mapping[str, Any]:
+        description: Mapping[str, Any] = self._sagemaker.describe_training_job(TrainingJobName=name)
+        return description
 
 
 def read_status(job: Mapping[str, Any], previous_seconds: float = 0.0) -> Status:

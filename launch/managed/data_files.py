@@ -82,7 +82,7 @@ def convert_data(run: ManagedRun, source: str) -> ManagedData:
         skipped += more
     elif data.validation.split:
         lines, validation = _split(lines, prompts, data.validation.split, run.job.train.seed)
-    problems += _amount(run, len(lines))
+    problems += _amount(run, len(lines), len(validation))
     if problems:
         raise JobError(source, problems)
     return ManagedData(tuple(lines), tuple(validation), skipped)
@@ -98,13 +98,22 @@ def _split(
     return [lines[i] for i in kept[0]], [lines[i] for i in held_out[0]]
 
 
-def _amount(run: ManagedRun, rows: int) -> Iterator[Problem]:
+def _amount(run: ManagedRun, rows: int, held_out: int) -> Iterator[Problem]:
+    most = run.method.max_validation_rows
+    if most is not None and held_out > most:
+        yield Problem(
+            "data.validation",
+            f"{run.provider.title} takes {most:,} held-out rows at most ({run.method.rows_source})",
+            f"{held_out:,}",
+            "Hold out fewer rows",
+        )
     low, high = run.method.min_rows, run.method.max_rows
     if rows < low or (high is not None and rows > high):
         allowed = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
         yield Problem(
             "data.train",
-            f"{run.provider.title} takes {allowed} rows for {run.method.technique}",
+            f"{run.provider.title} takes {allowed} rows for {run.method.technique} "
+            f"({run.method.rows_source})",
             f"{rows:,}",
             "Add rows" if rows < low else "Set data.limit",
         )

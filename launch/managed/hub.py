@@ -125,6 +125,35 @@ def sequence_lengths(model: HubModel, technique: str, *, lora: bool) -> list[str
     return sorted(lengths, key=lambda text: int(text.removesuffix("K")))
 
 
+def supported_instances(
+    account: AwsSession, model: HubModel, recipe: Mapping[str, Any]
+) -> list[str]:
+    """Return the instance types that a recipe runs on; none if the hub does not say.
+
+    Args:
+        account: Session of the environment's account.
+        model: The model.
+        recipe: Its recipe.
+
+    Raises:
+        LaunchError: A file of the recipe cannot be read.
+    """
+    if types := recipe.get("SupportedInstanceTypes"):
+        return sorted(map(str, types))
+    # Recipes for training jobs leave them out; those of the same technique for HyperPod list them.
+    alike = [
+        one
+        for one in model.document.get("RecipeCollection", ())
+        if all(one.get(key) == recipe.get(key) for key in ("CustomizationTechnique", "Peft"))
+    ]
+    for one in (recipe, *alike):
+        text = read_recipe_file(account, one.get("HpEksOverrideParamsS3Uri"))
+        types = json.loads(text).get("instance_type", {}).get("enum") if text else None
+        if types:
+            return sorted(map(str, types))
+    return []
+
+
 def read_specification(account: AwsSession, recipe: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the parameters of a recipe: their types, ranges and defaults, by name.
 

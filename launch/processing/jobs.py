@@ -7,7 +7,8 @@ from typing import Any
 
 from botocore import exceptions as aws
 
-from launch.aws.session import accept_existing, error_code, explain_aws_errors, says_not_found
+from launch.aws.named_jobs import create_job, find_job
+from launch.aws.session import explain_aws_errors
 from launch.errors import LaunchError
 
 RUNNING = ("InProgress", "Stopping")
@@ -30,19 +31,15 @@ class ProcessingJobs:
 
         Raises:
             LaunchError: The job cannot be created.
-        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
+        """
         name = request["ProcessingJobName"]
-        with (
-            explain_aws_errors(f"creating the processing job {name}"),
-            accept_existing(lambda: self.find(name)),
-        ):
-            try:
-                return str(self._sagemaker.create_processing_job(**request)["ProcessingJobArn"])
-            except aws.ClientError as error:
-                if error_code(error) == "ResourceLimitExceeded":
-                    raise LaunchError(_explain_quota(request, error)) from None
-                raise
-        found = self.find(name)
+        created = create_job(
+            f"the processing job {name}",
+            lambda: self._sagemaker.create_processing_job(**request),
+            lambda: self._describe(name),
+            lambda error: _explain_quota(request, error),
+        )
+        found = self.find(name) if created is None else created
         if found is None:
             raise LaunchError(f"the name {name} is taken, and SageMaker does not describe the job")
         return str(found["ProcessingJobArn"])
@@ -53,9 +50,7 @@ class ProcessingJobs:
         Raises:
             LaunchError: SageMaker could not be asked, which says nothing about the job.
         """
-        with explain_aws_errors(f"describing the processing job {name}", ignore=says_not_found):
-            return dict(self._sagemaker.describe_processing_job(ProcessingJobName=name))
-        return None
+        return find_job(f"the processing job {name}", lambda: self._describe(name))
 
     def stop(self, name: str) -> None:
         """Ask a job to stop.
@@ -65,6 +60,12 @@ class ProcessingJobs:
         """
         with explain_aws_errors(f"stopping {name}"):
             self._sagemaker.stop_processing_job(ProcessingJobName=name)
+
+    def _describe(self, name: str) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._sagemaker.describe_processing_job(
+            ProcessingJobName=name
+        )
+        return described
 
 
 def describe_end(job: Mapping[str, Any]) -> str:

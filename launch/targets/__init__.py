@@ -24,6 +24,7 @@ TARGETS: dict[str, str] = {
     "bedrock-customization": "launch.targets.bedrock_customization:from_environment",
     "sagemaker-serverless": "launch.targets.sagemaker_serverless:from_environment",
     "jumpstart": "launch.targets.jumpstart:from_environment",
+    "recipes": "launch.targets.recipes:from_environment",
 }
 
 

@@ -17,6 +17,7 @@ from launch.downloads import path_within
 from launch.environment import LaunchEnvironment, require_environment
 from launch.errors import LaunchError
 from launch.managed.data_files import convert_data
+from launch.managed.jobs import ManagedJob
 from launch.managed.managed_model import write_managed_model
 from launch.managed.requests import ROLE, bedrock_request
 from launch.prepared_job import PreparedJob
@@ -24,7 +25,7 @@ from launch.remote_runs import RemoteRun, RunListing, is_run_name, merge_attempt
 from launch.status import Status
 from launch.submission import Attempt, Submission, TargetName
 from launch.targets.base import Quote
-from launch.targets.managed_job import ManagedJob, quote_of
+from launch.targets.managed_job import quote_of
 from launch.targets.managed_target import ManagedTarget
 from planning.managed.run import read_managed_run
 from training.errors import JobError, Problem
@@ -81,7 +82,7 @@ class BedrockCustomizationTarget(ManagedTarget[ManagedJob]):
             )
         if problems:
             raise JobError(prepared.source, problems)
-        return quote_of(job, self.account.environment, prepared.source)
+        return quote_of(job, self.platform, prepared.source)
 
     def _convert(self, prepared: PreparedJob) -> ManagedJob:
         region = self.account.environment.region

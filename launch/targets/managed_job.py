@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from launch.aws.create_training_job import max_runtime_s
+from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.s3 import S3Uri
-from launch.environment import LaunchEnvironment
 from launch.job_inputs import InputArtifact
-from launch.managed.data_files import ManagedData
+from launch.managed.jobs import ManagedJob
 from launch.managed.requests import DataAddresses
 from launch.targets.base import Quote
-from planning.managed.quote import price_run, tokens_of_text
 from planning.managed.run import ManagedRun
 from planning.managed_quote import ManagedQuote
 from training.errors import JobError, Problem
 
 
-@dataclass(frozen=True)
-class ManagedJob:
-    """Job that is ready to be sent to a provider.
-
-    Attributes:
-        run: The job as the provider runs it.
-        data: Its records.
-    """
-
-    run: ManagedRun
-    data: ManagedData
-
-    @property
-    def quote(self) -> ManagedQuote:
-        """Price of the job."""
-        characters = sum(map(len, self.data.train))
-        return price_run(self.run, tokens_of_text(self.run, characters))
-
-
 def quote_of(
     job: ManagedJob,
-    environment: LaunchEnvironment,
+    platform: PlatformParameters,
     source: str,
     *,
     agreement: str = "",
@@ -50,7 +30,7 @@ def quote_of(
 
     Args:
         job: The job.
-        environment: Environment of the account.
+        platform: Parameters of the environment.
         source: Name of the job file, for messages.
         agreement: License to accept; empty if there is none.
         notes: Further lines.
@@ -58,7 +38,8 @@ def quote_of(
     Raises:
         JobError: It can cost more than `resources.max_cost` allows.
     """
-    quote, run = job.quote, job.run
+    environment, run = platform.environment, job.run
+    quote = job.quote(environment.region, max_runtime_s(run.job.resources, platform))
     if problems := list(_over_budget(quote, run.job.resources.max_cost)):
         raise JobError(source, problems)
     rows = f"{len(job.data.train):,} rows"
@@ -66,11 +47,7 @@ def quote_of(
         rows += f", {len(job.data.validation):,} held out"
     if job.data.skipped:
         rows += f", {job.data.skipped:,} left out"
-    cost = (
-        f"{quote.cost_usd.low:.2f} to {quote.cost_usd.high:.2f} USD"
-        if quote.cost_usd
-        else "an unknown cost"
-    )
+    cost = quote.cost
     parameters = ", ".join(f"{name} {value}" for name, value in run.parameters.items())
     lines = [
         f"{run.provider.title} trains {run.model.name} ({run.method.technique}), "
@@ -91,7 +68,9 @@ def _scored_by(run: ManagedRun) -> str:
     """Return what scores the answers of reinforcement fine-tuning; empty for other methods."""
     if run.packed_rewards:
         kinds = ", ".join(str(section.model_dump()["kind"]) for section in run.packed_rewards)
-        return f"answers are scored by method.reward ({kinds}), in a Lambda function, billed by call"
+        return (
+            f"answers are scored by method.reward ({kinds}), in a Lambda function, billed by call"
+        )
     if run.kind != "grpo":
         return ""
     return f"answers are scored by {run.job.resources.grader}, and not by method.reward"
@@ -108,11 +87,15 @@ def _over_budget(quote: ManagedQuote, limit: float | None) -> Iterator[Problem]:
             "Leave it out to train at a price that is not known before",
         )
     elif quote.cost_usd.high > limit:
+        fix = "Raise it, or train fewer epochs"
+        if quote.max_hours is not None:
+            minutes = int(limit / quote.cost_usd.high * quote.max_hours * 60)
+            fix = f"Raise it, or set resources.max_runtime to {minutes} min or less"
         yield Problem(
             "resources.max_cost",
             f"the job can cost {quote.cost_usd.high:.2f} USD",
             f"{limit:g} USD",
-            "Raise it, or train fewer epochs",
+            fix,
         )
 
 

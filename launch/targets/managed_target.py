@@ -12,13 +12,14 @@ from launch.aws.session import AwsSession
 from launch.errors import LaunchError
 from launch.managed.graders.function import LOG_GROUP, ROLE, delete_grader, deploy_grader
 from launch.managed.graders.package import Contract, build_package
+from launch.managed.jobs import ManagedJob
 from launch.managed.requests import DataAddresses, managed_output_uri
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun
 from launch.submission import Submission
 from launch.targets.aws_target import AwsTarget
 from launch.targets.base import Quote
-from launch.targets.managed_job import ManagedJob, upload_data
+from launch.targets.managed_job import upload_data
 from planning.managed.run import ManagedRun
 from training.errors import Problem
 

@@ -32,6 +32,7 @@ class CallLog:
         without_body: Records without a prompt.
         unread: Lines that could not be read.
         problems: The first of them, in words.
+        remarks: What else the user should know.
     """
 
     source: str
@@ -39,10 +40,11 @@ class CallLog:
     without_body: int = 0
     unread: int = 0
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         """Return what the user should know about the log."""
-        notes = []
+        notes = [*self.remarks]
         if self.without_body:
             notes.append(f"{self.without_body:,} records have no prompt. {_WHY_NO_BODIES}")
         if self.unread:

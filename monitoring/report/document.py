@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from monitoring.drift import FeatureDrift
@@ -14,6 +15,7 @@ from safety.binomial import Proportion
 
 FORMAT = 1
 REPORT, PAGE, CASES, REFERENCE = "report.json", "report.html", "cases.jsonl", "reference.npz"
+BASELINE, JUDGE = "baseline.json", "judge.yaml"
 """Files of a watch."""
 _NO_ANSWERS = Proportion(0, 0)
 Verdict = Literal["like the training set", "drifted", "too few calls", "no calls"]
@@ -36,6 +38,7 @@ class WindowReport:
         alarm: Whether k of the last n windows are flagged.
         rating: Point of the control chart; None if nothing was judged.
         usage: Use by model or adapter.
+        languages: Share of the prompts by language; empty if none was identified.
     """
 
     name: str
@@ -50,6 +53,7 @@ class WindowReport:
     alarm: bool = False
     rating: ChartPoint | None = None
     usage: tuple[Usage, ...] = ()
+    languages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def flag(self) -> bool | None:
@@ -98,6 +102,7 @@ class WatchReport:
         golden: Comparison with golden prompts; None without any.
         notes: What the reader should know.
         cases: Hard cases that were written; None if none could be.
+        training_languages: Share of the training set's prompts by language.
         format: Version of the file's form.
     """
 
@@ -112,6 +117,7 @@ class WatchReport:
     golden: GoldenReport | None = None
     notes: tuple[str, ...] = ()
     cases: int | None = None
+    training_languages: Mapping[str, float] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from account.emf import emf_line
+from deployment.golden_answers import golden_metrics
 from monitoring.report.document import WatchReport, WindowReport
 
 
@@ -45,11 +46,9 @@ def metric_lines(report: WatchReport, namespace: str) -> Iterator[str]:
             named = {**deployment, "Adapter": usage.model or "unknown"}
             yield emf_line(namespace, named, metrics, timestamp_ms=at)
     if report.golden is not None:
-        shares: dict[str, tuple[float, str]] = {
-            "GoldenAgreement": (report.golden.agreed / report.golden.of, "None"),
-            "GoldenAlarm": (int(report.golden_alarm), "Count"),
-        }
-        yield emf_line(namespace, deployment, shares)
+        one = report.golden
+        metrics = golden_metrics(one.agreed, one.of, passed=one.passed)
+        yield emf_line(namespace, deployment, metrics)
 
 
 def _window_metrics(window: WindowReport) -> dict[str, tuple[float, str]]:

@@ -46,9 +46,16 @@ def render_page(report: WatchReport) -> str:
     return environment.get_template("watch.html.jinja").render(
         report=report,
         feature_names=names,
+        languages=shown_languages(report),
         by_feature=[{one.feature: one for one in w.features} for w in report.windows],
         chart=chart_path([window.rating for window in report.windows], report),
     )
+
+
+def shown_languages(report: WatchReport) -> list[str]:
+    """Return the languages that have at least 1 % of the training set or of a window."""
+    shares = [report.training_languages, *(window.languages for window in report.windows)]
+    return list(dict.fromkeys(name for one in shares for name, part in one.items() if part >= 0.01))
 
 
 def share(value: Proportion) -> str:

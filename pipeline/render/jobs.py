@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evaluation.challenger import NO_CHAMPION
 from evaluation.config.suite import SUITE_FILE
 from launch.aws.create_training_job import (
     INPUTS,
@@ -46,6 +47,17 @@ _KEY_CHARACTERS = 12
 _GATES = "gates.json"
 _OUTPUT = "/opt/ml/processing/output"
 _CACHE = {"Enabled": True, "ExpireAfter": "P365D"}
+_RETRIES = {
+    "ExceptionType": [
+        "SageMaker.JOB_INTERNAL_ERROR",
+        "SageMaker.CAPACITY_ERROR",
+        "SageMaker.RESOURCE_LIMIT",
+    ],
+    "IntervalSeconds": 300,
+    "BackoffRate": 2.0,
+    "MaxAttempts": 4,
+}
+"""Errors that pass, and that Pipelines does not repeat unasked; the last retry is after 75 min."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +160,10 @@ def prepare_steps(context: RenderContext, name: str, step: PrepareStep) -> Rende
         {"action": "prepared", "message": get(f"Steps.{name}.ExitMessage")},
         *("folder", "digest"),
     )
-    return RenderedStep((_job_step(name, "Processing", request), built), {f"{home}/job.yaml": text})
+    # Not cached: SageMaker compares addresses, and the same address can have new data. The
+    # preparation itself compares their content.
+    job_step = _job_step(name, "Processing", request)
+    return RenderedStep((job_step, built), {f"{home}/job.yaml": text})
 
 
 def train_steps(context: RenderContext, name: str, step: TrainStep) -> RenderedStep:
@@ -184,7 +199,8 @@ def train_steps(context: RenderContext, name: str, step: TrainStep) -> RenderedS
             **{channel: f"CHANNEL-{channel}" for channel in channels},
         },
         volume_gib=resources.volume_gib or JobRequirements().volume_gib,
-        needs_hub=bool(hub_names(job)),
+        # What other steps made is at paths of the container, and no name of the hub.
+        needs_hub=any(not name.startswith(INPUTS) for name in hub_names(job)),
         mlflow=any(run.tracking.mlflow for run in stages_of(job)),
     )
     run = f"{job.name}/{digest}-{_RUN}" if step.data else f"{job.name}/{digest}"
@@ -204,7 +220,7 @@ def train_steps(context: RenderContext, name: str, step: TrainStep) -> RenderedS
     if step.data:
         references[_RUN] = output_of(f"{next(iter(step.data.values()))}-output", "digest")
     return RenderedStep(
-        (_job_step(name, "Training", substitute(request, references)),),
+        (_job_step(name, "Training", substitute(request, references), cached=True),),
         {f"{home}/{JOB_FILE}": text.encode()},
     )
 
@@ -243,7 +259,7 @@ def evaluate_steps(context: RenderContext, name: str, step: EvaluateStep) -> Ren
     steps: list[dict[str, Any]] = []
     if step.compares:
         nothing = context.key("no-champion")
-        objects[f"{nothing}/README"] = b"No version is in production.\n"
+        objects[f"{nothing}/{NO_CHAMPION}"] = b"No version is in production.\n"
         steps.append(_find_champion(context, name, step, f"{context.uri(nothing)}/"))
         references["CHAMPION"] = output_of(f"{name}-champion", "folder")
         inputs["champion"] = ProcessingInput("CHAMPION")
@@ -262,7 +278,7 @@ def evaluate_steps(context: RenderContext, name: str, step: EvaluateStep) -> Ren
         data_set=context.pipeline.spec.name,
         container=container,
     )
-    job = _job_step(name, "Processing", substitute(request, references), cached=False)
+    job = _job_step(name, "Processing", substitute(request, references))
     job["PropertyFiles"] = [
         {
             "PropertyFileName": DECISIONS,
@@ -327,11 +343,18 @@ def _find_champion(
 
 
 def _job_step(
-    name: str, kind: str, request: dict[str, Any], *, cached: bool = True
+    name: str, kind: str, request: dict[str, Any], *, cached: bool = False
 ) -> dict[str, Any]:
-    """Return a step whose arguments are a request without the name, which SageMaker chooses."""
+    """Return a step whose arguments are a request without the name, which SageMaker chooses.
+
+    Args:
+        name: Name of the step.
+        kind: Type of the step.
+        request: The request.
+        cached: Reuse the result of an execution with the same arguments.
+    """
     arguments = {key: value for key, value in request.items() if not key.endswith("JobName")}
-    step = {"Name": name, "Type": kind, "Arguments": arguments}
+    step = {"Name": name, "Type": kind, "Arguments": arguments, "RetryPolicies": [dict(_RETRIES)]}
     if cached:
         step["CacheConfig"] = dict(_CACHE)
     return step

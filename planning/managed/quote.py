@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from catalog.managed_training import Provider, is_managed_name, providers
+from catalog.prices import price
 from planning.dataset_stats import DatasetStats, read_rows
 from planning.managed.run import ManagedRun, read_managed_run
 from planning.managed_quote import ManagedQuote
@@ -14,6 +15,7 @@ from training.errors import JobError, TemperError
 
 _VOCABULARY = 128_000
 """Size of the vocabulary that is assumed of a model whose tokenizer is not published."""
+_DAY_S = 86400
 _FEWER, _MORE = 4 / 6, 4 / 3
 """Bounds of the tokens of a text, relative to one per four characters. Bedrock's user guide
 counts six characters to a token; other alphabets need more tokens."""
@@ -64,15 +66,26 @@ def _epochs(run: ManagedRun) -> float:
     return run.job.train.num_train_epochs
 
 
-def price_run(run: ManagedRun, tokens: Range) -> ManagedQuote:
-    """Return the price of a run of so many tokens."""
+def price_run(
+    run: ManagedRun, tokens: Range, *, max_runtime_s: int = _DAY_S, region: str | None = None
+) -> ManagedQuote:
+    """Return the price of a run of so many tokens.
+
+    Args:
+        run: The job as the provider runs it.
+        tokens: Tokens of every epoch.
+        max_runtime_s: Time after which the service ends a job that sets no `max_runtime`.
+        region: Region of the account; None for that of the price table.
+    """
+    if run.provider.billing == "instances":
+        return _price_instances(run, tokens, max_runtime_s, region)
     usd = run.model.usd_per_1k_tokens
     cost = None if usd is None else Range(tokens.low / 1000 * usd, tokens.high / 1000 * usd)
-    price = run.model.price_source if usd is not None else "its price per token is not known"
+    source = run.model.price_source if usd is not None else "its price per token is not known"
     if run.kind in ("grpo", "distill_text"):
         # Billed by the hour, or with the teacher's answers, whose number is not known before.
         cost = None
-        price = (
+        source = (
             "reinforcement fine-tuning is billed by the hour, and its price is not known"
             if run.kind == "grpo"
             else "the tokens of the teacher are billed too, at its on-demand price"
@@ -84,6 +97,39 @@ def price_run(run: ManagedRun, tokens: Range) -> ManagedQuote:
         technique=run.method.technique,
         tokens=tokens,
         cost_usd=cost,
-        price=price,
+        price=source,
         left=run.left,
+    )
+
+
+def _price_instances(
+    run: ManagedRun, tokens: Range, max_runtime_s: int, region: str | None
+) -> ManagedQuote:
+    """Return the most that the instances of a run can cost: until the service ends the job."""
+    resources = run.job.resources
+    known = price(resources.instance, region) if resources.instance else None
+    hours = float(resources.max_runtime or max_runtime_s) / 3600
+    cost, text = None, "the instances are billed by the second"
+    if resources.instance is None:
+        text += "; the price depends on resources.instance"
+    elif known is None:
+        text += f"; the price of {resources.instance} is not known"
+    else:
+        cost = Range(0.0, known.on_demand_usd * resources.count * hours)
+        text += (
+            f" for {hours:g} h at most (resources.max_runtime): {resources.count} x "
+            f"{resources.instance} at {known.on_demand_usd:.2f} USD per hour, {known.source}, "
+            f"{known.date}"
+        )
+    return ManagedQuote(
+        provider=run.provider.name,
+        title=run.provider.title,
+        model=run.model.name,
+        technique=run.method.technique,
+        tokens=tokens,
+        cost_usd=cost,
+        price=text,
+        left=run.left,
+        billing="instances",
+        max_hours=hours,
     )

@@ -49,6 +49,8 @@ def _price(quote: ManagedQuote) -> str:
         if quote.tokens.low != quote.tokens.high
         else format_count(quote.tokens.high)
     )
+    if quote.billing == "instances":
+        return "unknown" if quote.cost_usd is None else f"{quote.cost}, by the second"
     money = "unknown" if quote.cost_usd is None else money_range(quote.cost_usd)
     return f"{money}, for {tokens} tokens"
 

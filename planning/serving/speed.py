@@ -61,7 +61,7 @@ def speed(shape: ModelShape, placement: Placement, workload: ServingWorkload) ->
         placement: Its placement.
         workload: The requests.
     """
-    prefill = _prefill_s(shape, placement, workload.prompt_tokens)
+    prefill = _prefill_s(shape, placement, workload)
     alone = _step_s(shape, placement, workload, 1)
     loaded = _step_s(shape, placement, workload, placement.sequences)
     rates = []
@@ -79,8 +79,11 @@ def speed(shape: ModelShape, placement: Placement, workload: ServingWorkload) ->
     return ServingSpeed(prefill, alone, Range(shares[0], shares[1]), requests, tokens)
 
 
-def _prefill_s(shape: ModelShape, placement: Placement, tokens: int) -> Range:
-    attention = 2 * shape.layers * shape.heads * shape.head_dim * tokens**2  # causal: half of 4
+def _prefill_s(shape: ModelShape, placement: Placement, workload: ServingWorkload) -> Range:
+    """Return the time to process one prompt, without the tokens that all prompts share."""
+    tokens = workload.prompt_tokens - workload.shared_tokens
+    pairs = workload.prompt_tokens**2 - workload.shared_tokens**2  # causal: half of all
+    attention = 2 * shape.layers * shape.heads * shape.head_dim * pairs
     flops = 2.0 * shape.active * tokens + attention
     reached = _peak(placement) * placement.tensor_parallel
     low, high = _communication_s(shape, placement, tokens)

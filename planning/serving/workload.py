@@ -23,6 +23,9 @@ class ServingWorkload:
         max_ttft_s: Longest time to the first token; None for no limit.
         max_token_s: Longest time between two tokens; None for no limit.
         requests_per_s: Rate of requests at the busiest time; None if it is not known.
+        shared_tokens: Tokens with which every prompt begins, such as examples. A server with
+            prefix caching computes them once
+            (https://docs.vllm.ai/en/latest/features/automatic_prefix_caching.html).
     """
 
     prompt_tokens: int
@@ -32,6 +35,7 @@ class ServingWorkload:
     max_ttft_s: float | None = None
     max_token_s: float | None = None
     requests_per_s: float | None = None
+    shared_tokens: int = 0
 
     @property
     def cached_tokens(self) -> float:

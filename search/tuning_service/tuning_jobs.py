@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launch.aws.session import accept_existing, explain_aws_errors, says_not_found
+from launch.aws.named_jobs import create_job, find_job
+from launch.aws.session import explain_aws_errors
 from launch.errors import LaunchError
 
 
@@ -26,11 +27,11 @@ class TuningJobs:
             LaunchError: The job cannot be created.
         """
         name = request["HyperParameterTuningJobName"]
-        with (
-            explain_aws_errors(f"creating the tuning job {name}"),
-            accept_existing(lambda: self.find(name)),
-        ):
-            self._sagemaker.create_hyper_parameter_tuning_job(**request)
+        create_job(
+            f"the tuning job {name}",
+            lambda: self._sagemaker.create_hyper_parameter_tuning_job(**request),
+            lambda: self._describe(name),
+        )
         if self.find(name) is None:
             raise LaunchError(f"the tuning job {name} was not created")
 
@@ -40,13 +41,7 @@ class TuningJobs:
         Raises:
             LaunchError: SageMaker could not be asked.
         """
-        with explain_aws_errors(f"describing the tuning job {name}", ignore=says_not_found):
-            return dict(
-                self._sagemaker.describe_hyper_parameter_tuning_job(
-                    HyperParameterTuningJobName=name
-                )
-            )
-        return None
+        return find_job(f"the tuning job {name}", lambda: self._describe(name))
 
     def training_jobs(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the summaries of a job's training jobs, the oldest first.
@@ -62,3 +57,9 @@ class TuningJobs:
             )
             for page in pages:
                 yield from page["TrainingJobSummaries"]
+
+    def _describe(self, name: str) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._sagemaker.describe_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=name
+        )
+        return described

@@ -144,6 +144,7 @@ def add_deployment_alarm(
     periods: int = 1,
     breaching: int | None = None,
     below: bool = False,
+    missing_is_fault: bool = False,
 ) -> str:
     """Add an alarm of a deployment that pages, and return its name.
 
@@ -159,6 +160,7 @@ def add_deployment_alarm(
         periods: Last periods that count.
         breaching: Periods among them with a fault; all if None.
         below: Take values below the threshold, and missing ones, for the fault.
+        missing_is_fault: Take missing values for the fault.
     """
     operators, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
     alarm = cloudwatch.Alarm(
@@ -173,7 +175,9 @@ def add_deployment_alarm(
         comparison_operator=operators.LESS_THAN_THRESHOLD
         if below
         else operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-        treat_missing_data=missing.BREACHING if below else missing.NOT_BREACHING,
+        treat_missing_data=missing.BREACHING
+        if below or missing_is_fault
+        else missing.NOT_BREACHING,
     )
     alarm.add_alarm_action(actions.SnsAction(pages))
     return f"{endpoint}-{name}"

@@ -15,6 +15,7 @@ from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.service_role import ServiceRole
 from stacks.policies.iam_statements import IamContext, write_logs
 
+ROOT = Path(__file__).parents[2]
 HANDLERS = Path(__file__).parent.parent / "handlers"
 
 
@@ -34,6 +35,7 @@ class HandlerFunction(Construct):
         entry: Name of the handler function in the module.
         log_name: Last part of the log group's name; the module's name if None.
         minutes: Timeout.
+        shared: Files of other packages that the module imports, from the root of the project.
 
     Attributes:
         function: The Lambda function.
@@ -53,6 +55,7 @@ class HandlerFunction(Construct):
         entry: str = "handler",
         log_name: str | None = None,
         minutes: int = 1,
+        shared: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, id)
         title = log_name or module.replace("_", "-")
@@ -106,13 +109,8 @@ class HandlerFunction(Construct):
             description=f"Temper: {module}",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            # The package `handlers` alone, so that its modules import each other as here.
-            code=lambda_.Code.from_asset(
-                str(HANDLERS.parent),
-                exclude=["*", "!handlers/", "!handlers/**", "__pycache__", "*.pyc"],
-                ignore_mode=cdk.IgnoreMode.GIT,
-            ),
-            handler=f"handlers.{module}.{entry}",
+            code=_code(module, shared),
+            handler=f"{'stacks.' if shared else ''}handlers.{module}.{entry}",
             # Without policy updates: CDK would add an inline policy for the queue and the key,
             # which the managed policy above already covers.
             role=iam.Role.without_policy_updates(self.role)
@@ -154,3 +152,22 @@ class HandlerFunction(Construct):
             max_event_age=max_age,
             event=message,
         )
+
+
+def _code(module: str, shared: Sequence[str]) -> lambda_.Code:
+    """Return the package `handlers`, or the package of a module with what it shares.
+
+    Folders are as here, so that modules import each other as here.
+    """
+    if not shared:
+        folder, kept = HANDLERS.parent, ["handlers/", "handlers/**"]
+    else:
+        package = f"stacks/handlers/{module.partition('.')[0]}"
+        files = ["stacks/__init__.py", "stacks/handlers/__init__.py", *shared]
+        folders = sorted({f"{Path(file).parent}/" for file in files})
+        folder, kept = ROOT, [*folders, f"{package}/", f"{package}/**", *files]
+    return lambda_.Code.from_asset(
+        str(folder),
+        exclude=["*", *(f"!{path}" for path in kept), "__pycache__", "*.pyc"],
+        ignore_mode=cdk.IgnoreMode.GIT,
+    )

@@ -16,6 +16,8 @@ from stacks.settings.pipelines import RetrainingSettings
 
 _OBJECTS = ("manifest", "feedback", "base-model")
 _RETRIES, _MAX_AGE_H = 8, 6
+QUALITY_ALARMS = ("drift",)
+"""Alarms of a watched deployment that are a reason to train again, by the end of their names."""
 
 
 class RetrainingTrigger(Construct):
@@ -55,14 +57,22 @@ class RetrainingTrigger(Construct):
                 schedule=events.Schedule.expression(settings.schedule),
                 message=events.RuleTargetInput.from_object(message),
             )
-        if settings.alarms:
+        alarms = [
+            *(
+                f"{names.prefix}-{one}-{end}"
+                for one in settings.deployments
+                for end in QUALITY_ALARMS
+            ),
+            *settings.alarms,
+        ]
+        if alarms:
             self._rule(
                 "Alarms",
                 "An alarm on drift or quality",
                 pattern={
                     "source": ["aws.cloudwatch"],
                     "detail-type": ["CloudWatch Alarm State Change"],
-                    "detail": {"alarmName": list(settings.alarms), "state": {"value": ["ALARM"]}},
+                    "detail": {"alarmName": alarms, "state": {"value": ["ALARM"]}},
                 },
             )
 

@@ -57,6 +57,11 @@ CUSTOMIZATION = (
         "An evaluator is made for each run, in a hub of the environment.",
     ),
     Suppression(
+        rf"IAM5\[Resource::{_ARN}ecr:[a-z0-9-]+:\*:repository/hyperpod-recipes\*\]",
+        _JOBS,
+        "AWS publishes the images of recipes from a different account in each Region.",
+    ),
+    Suppression(
         rf"IAM5\[Resource::{_ARN}logs:{_ACCOUNT}log-group:/aws/lambda/[a-z0-9-]+-graders:\*\]",
         r"security/Grader/Policy/Resource",
         "Lambda names the log streams; the resource is one log group.",

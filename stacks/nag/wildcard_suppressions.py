@@ -104,6 +104,20 @@ WILDCARDS = (
         "logging setting support no resource.",
     ),
     Suppression(
+        _wildcard(r"\*"),
+        r"monitoring/Golden\w+/Replay/Policy/Resource",
+        "Listing imported models supports no resource; it shows names, and no content.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("bedrock")
+            + r"(imported-model|custom-model-deployment|provisioned-model)/\*"
+        ),
+        r"monitoring/Golden\w+/Replay/Policy/Resource",
+        "Bedrock generates the ids; a condition restricts them to those with the tag of the "
+        "environment.",
+    ),
+    Suppression(
         _wildcard(
             r"arn:<AWS::Partition>:s3:::"
             + PREFIX
@@ -220,7 +234,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
-        r"security/(Training|JobWithSecrets)/Policy/Resource",
+        r"security/(Training|JobWithSecrets|Serving)/Policy/Resource",
         "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(

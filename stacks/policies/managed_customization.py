@@ -62,6 +62,20 @@ def grader_statements(context: IamContext) -> list[iam.PolicyStatement]:
     return [write_logs(context, grader_log_group(context.names))]
 
 
+def pull_recipes(context: IamContext) -> iam.PolicyStatement:
+    """Return the permission to pull the images of AWS's recipes, whose account differs by Region.
+
+    github.com/aws/sagemaker-hyperpod-recipes: launcher/recipe_templatization/llmft/
+    llmft_regional_parameters.json
+    """
+    repository = f"arn:{Aws.PARTITION}:ecr:{context.names.region}:*:repository/hyperpod-recipes*"
+    return allow(
+        "PullRecipes",
+        ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        [repository],
+    )
+
+
 def read_evaluators(context: IamContext) -> iam.PolicyStatement:
     """Return the permission to read the evaluators of an environment, which name its graders."""
     hub = context.names.arn("sagemaker", f"hub/{_grader_hub(context)}")

@@ -145,6 +145,7 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "application-autoscaling:DescribeScalableTargets",
                 "application-autoscaling:DescribeScalingActivities",
                 "application-autoscaling:DescribeScalingPolicies",
+                "bedrock:GetModelInvocationLoggingConfiguration",
                 "bedrock:ListCustomModelDeployments",
                 "bedrock:ListCustomModels",
                 "bedrock:ListImportedModels",
@@ -187,6 +188,9 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
             [
                 names.arn("logs", f"log-group:/aws/sagemaker/Endpoints/{prefix}-*"),
                 names.arn("logs", f"log-group:/aws/sagemaker/InferenceComponents/{prefix}-*"),
+                # Calls of Bedrock's models, which a watch compares with the training set.
+                names.arn("logs", f"log-group:/temper/{prefix}/bedrock-invocations"),
+                names.arn("logs", f"log-group:/temper/{prefix}/bedrock-invocations:*"),
             ],
         ),
     ]

@@ -123,6 +123,11 @@ def engineer_statements(context: IamContext, role: iam.IRole) -> list[iam.Policy
             [*pipelines, f"{pipelines[0]}/execution/*"],
         ),
         allow(
+            "ReadExecutedJobs",
+            ["sagemaker:DescribeProcessingJob", "sagemaker:DescribeTrainingJob"],
+            [names.arn("sagemaker", f"{kind}/pipelines-*") for kind in _KINDS],
+        ),
+        allow(
             "PassPipelineRole",
             ["iam:PassRole"],
             [role.role_arn],

@@ -1,5 +1,7 @@
 """Permissions of a job's container. It starts no other job and changes no setting."""
 
+from collections.abc import Iterable
+
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
@@ -19,6 +21,7 @@ from stacks.policies.iam_statements import (
 from stacks.policies.managed_customization import (
     call_graders,
     hub_statements,
+    pull_recipes,
     read_evaluators,
 )
 from stacks.settings import Environment
@@ -55,13 +58,28 @@ def statements(
         arns = [secret_arn(context, name) for name in secret_names(environment.storage)]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
     if environment.training.managed_customization:
-        allowed += [*hub_statements(context), call_graders(context), read_evaluators(context)]
+        allowed += [
+            *hub_statements(context),
+            call_graders(context),
+            read_evaluators(context),
+            pull_recipes(context),
+        ]
     return [*allowed, *ask_judges(context, environment)]
 
 
 def ask_judges(context: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
     """Return the permission to call the judge models of the environment, if it has any."""
-    arns = [arn for judge in environment.bedrock.judges for arn in _model_arns(context, judge)]
+    return ask_models(context, environment.bedrock.judges)
+
+
+def ask_models(context: IamContext, models: Iterable[str]) -> list[iam.PolicyStatement]:
+    """Return the permission to call some models of Bedrock, if there are any.
+
+    Args:
+        context: Names and keys of the environment.
+        models: Ids of models or inference profiles.
+    """
+    arns = [arn for model in models for arn in _model_arns(context, model)]
     return [allow("AskJudges", ["bedrock:InvokeModel"], arns)] if arns else []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
-from stacks.settings import account_rules, address_rules, serving_rules
+from stacks.settings import account_rules, address_rules, pipeline_rules, serving_rules
 from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
 from stacks.settings import monitoring_rules as monitoring
@@ -152,6 +152,7 @@ RULES = (
     ),
     AwsRule("docs/platform/settings.md", _bedrock_is_on),
     AwsRule("docs/platform/serving.md", serving_rules.deployments),
+    AwsRule("docs/platform/serving.md", serving_rules.bedrock_replays),
     AwsRule(
         "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
         _anomaly_threshold,
@@ -180,6 +181,7 @@ RULES = (
         "docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
         account_rules.kms_keys,
     ),
+    AwsRule("docs/pipelines.md", pipeline_rules.watched_deployments),
     AwsRule("docs/platform/settings.md", account_rules.repeated),
     AwsRule(f"{SAGEMAKER_API}/API_PutModelPackageGroupPolicy.html", account_rules.registry_readers),
     AwsRule(

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stacks.settings.base import LogDays, SettingsSection, matching
+from stacks.settings.golden import BedrockGoldenSection
 
 ScheduleExpression = Annotated[
     str,
@@ -73,6 +74,11 @@ class BedrockSettings(SettingsSection):
         (),
         description="models or inference profiles that jobs may invoke as judges or teachers; "
         "requires no Bedrock stack",
+    )
+    golden: tuple[BedrockGoldenSection, ...] = Field(
+        (),
+        description="replays of the golden prompts of deployments on Bedrock: `{name, to, "
+        "every_hours, tolerance, min_percent, most}`; each is paid as its calls are",
     )
     guardrail: Guardrail | None = Field(
         None, description="content filters, `{strength, anonymize_pii}`"

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from stacks.settings.base import SettingsSection, matching
 from stacks.settings.schedules import schedule_problem
+from stacks.settings.serving import DeploymentName
 
 PipelineName = Annotated[
     str,
@@ -24,9 +25,10 @@ class RetrainingSettings(SettingsSection):
     schedule: str | None = Field(
         None, description="schedule in UTC, like `cron(0 3 ? * MON *)` or `rate(7 days)`"
     )
-    alarms: tuple[AlarmName, ...] = Field(
-        (), description="names of alarms that start it, on drift, quality or a regression"
+    deployments: tuple[DeploymentName, ...] = Field(
+        (), description="watched deployments of its model, whose alarms on quality start it"
     )
+    alarms: tuple[AlarmName, ...] = Field((), description="names of further alarms that start it")
     feedback_rows: int = Field(
         200, ge=1, description="rows in `feedback.json` from which feedback starts it"
     )

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stacks.settings.base import InstanceType, SettingsSection, matching
+from stacks.settings.bedrock import ModelId
+from stacks.settings.golden import GoldenSection
 from stacks.settings.training import InstanceTypePattern
 
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html
@@ -115,6 +117,14 @@ class Capture(SettingsSection):
     percent: int = Field(100, ge=1, le=100, description="share of the calls that is captured")
 
 
+class WatchJudge(SettingsSection):
+    """Judge that rates a sample of the captured answers of each window."""
+
+    model: ModelId
+    judged: int = Field(20, ge=1, le=200, description="answers of a window that are judged")
+    max_usd: float = Field(gt=0, description="most US dollars of one job")
+
+
 class Watch(SettingsSection):
     """Comparison of captured calls with the training set, by a processing job on a schedule."""
 
@@ -128,6 +138,7 @@ class Watch(SettingsSection):
     )
     flagged: int = Field(2, ge=1, le=10, description="windows that raise the alarm")
     of: int = Field(3, ge=1, le=10, description="last windows that are looked at")
+    judge: WatchJudge | None = None
 
 
 class Shadow(SettingsSection):
@@ -163,6 +174,7 @@ class DeploymentSettings(SettingsSection):
     shifting: Shifting = Shifting()
     capture: Capture | None = None
     watch: Watch | None = None
+    golden: GoldenSection | None = None
     shadow: Shadow | None = None
     variables: dict[str, str] = Field(default_factory=dict)
     monthly_usd: int = Field(ge=1)
@@ -188,6 +200,6 @@ class ServingSection(SettingsSection):
     deployments: tuple[DeploymentSettings, ...] = Field(
         (),
         description="endpoints as code, a stack each: `{name, model, files, to, image, image_kind, "
-        "instance, scaling, needs, shifting, capture, watch, shadow, variables, monthly_usd, "
-        "end}`; see [serving](serving.md)",
+        "instance, scaling, needs, shifting, capture, watch, golden, shadow, variables, "
+        "monthly_usd, end}`; see [serving](serving.md)",
     )

@@ -32,6 +32,25 @@ def deployments(environment: Environment) -> Iterator[str]:
             yield from rule(environment, deployment, key)
 
 
+def bedrock_replays(environment: Environment) -> Iterator[str]:
+    """Yield replays of golden prompts that are listed twice, or keep throughput from its removal.
+
+    Both kinds of deployments share the folders and the metrics of their names.
+    """
+    bedrock = environment.bedrock
+    names = [each.name for each in bedrock.golden]
+    others = [each.name for each in environment.serving.deployments]
+    yield from duplicates("bedrock.golden", [*names, *(n for n in others if n in names)])
+    for index, golden in enumerate(bedrock.golden):
+        is_removed = golden.to == "bedrock-throughput" and bedrock.enabled
+        if is_removed and golden.every_hours <= bedrock.idle_hours:
+            yield (
+                f"bedrock.golden.{index}.every_hours: a replay every {golden.every_hours} hours "
+                f"counts as calls, so that the throughput is never idle for {bedrock.idle_hours} "
+                f"hours (bedrock.idle_hours); raise it above {bedrock.idle_hours}"
+            )
+
+
 def instance_findings(environment: Environment) -> Iterator[str]:
     """Yield the instance types that no table of endpoints has, with the type that is meant."""
     known = endpoint_instances()
@@ -164,6 +183,11 @@ def _watch(environment: Environment, deployment: DeploymentSettings, key: str) -
         yield f"{key}.watch: it compares captured calls; write capture: {{percent: …}}"
     if "serve" not in environment.images.kinds:
         yield f"{key}.watch.image: images.kinds has no 'serve', whose image the job runs; add it"
+    if watch.judge and watch.judge.model not in environment.bedrock.judges:
+        yield (
+            f"{key}.watch.judge.model: bedrock.judges does not have {watch.judge.model!r}, so that "
+            "no role may call it; add it there"
+        )
     if watch.flagged > watch.of:
         yield f"{key}.watch.flagged: {watch.flagged} of {watch.of} windows; at most {watch.of}"
     if watch.of * watch.every_hours > HOURS_OF_ALARM:
@@ -173,7 +197,18 @@ def _watch(environment: Environment, deployment: DeploymentSettings, key: str) -
         )
 
 
+def _golden(_: Environment, deployment: DeploymentSettings, key: str) -> Iterator[str]:
+    """Yield what a replay on a schedule would undo: the end of a deployment that is idle."""
+    golden, hours = deployment.golden, deployment.end.idle_hours
+    if golden and hours and golden.every_hours <= hours:
+        yield (
+            f"{key}.golden.every_hours: a replay every {golden.every_hours} hours counts as calls, "
+            f"so that the deployment is never idle for {hours} hours; raise it above {hours}, or "
+            "write another end"
+        )
+
+
 Rule = Callable[[Environment, DeploymentSettings, str], Iterator[str]]
 RULES: tuple[Rule, ...] = (
-    _end, _image, _scaling, _component, _shifting, _types, _variables, _budget, _watch,
+    _end, _image, _scaling, _component, _shifting, _types, _variables, _budget, _watch, _golden,
 )  # fmt: skip

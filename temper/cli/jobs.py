@@ -37,7 +37,7 @@ def _train(
         str,
         typer.Option(
             help="local, sagemaker, hyperpod, slurm, eks, jumpstart, "
-            "sagemaker-serverless or bedrock-customization."
+            "sagemaker-serverless, recipes or bedrock-customization."
         ),
     ] = "local",
     env: EnvironmentOption = "dev",
@@ -247,10 +247,15 @@ def _import(
 
 
 def _schema() -> int:
-    """Write jobs/schema.json, by which editors check jobs."""
+    """Write the schemas by which editors check files.
+
+    The files are jobs/schema.json and pipelines/schema.json.
+    """
+    from pipeline.schema import write_pipeline_schema
     from preparation.config.job import PreparationJob
     from search.config import SearchSettings
     from training.config.schema import write_schema
 
     write_schema({"search": SearchSettings}, (PreparationJob,))
+    write_pipeline_schema()
     return 0

@@ -55,6 +55,10 @@ def _watch(
         str | None, typer.Option(metavar="NAME", help="Registered rating: SUITE.TASK.METRIC.")
     ] = None,
     max_cost: Annotated[float | None, typer.Option(help="Cost limit of the judge in USD.")] = None,
+    logged_share: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Share of calls that the log has, such as 1%."),
+    ] = None,
     golden: Annotated[
         Path | None, typer.Option(help="Golden prompts, asked of the deployment or of --url.")
     ] = None,
@@ -102,6 +106,7 @@ def _watch(
             judged=judged,
             baseline=baseline,
             max_cost=max_cost,
+            logged_share=logged_share,
             golden=golden,
             url=url,
             usd_per_hour=usd_per_hour,

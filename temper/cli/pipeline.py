@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("run")(_run)
     group.command("status")(_status)
     group.command("render")(_render)
+    group.command("register")(_register_execution)
     group.command("rehearse")(_rehearse)
     app.add_typer(group, name="pipeline")
 
@@ -43,6 +44,10 @@ def _run(
     ignore_cooldown: Annotated[
         bool, typer.Option("--ignore-cooldown", help="Train although the last was just now.")
     ] = False,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="Model package of an execution, to train nothing."),
+    ] = None,
     runs: RunsOption = RUNS,
     registry: RegistryOption = DEFAULT_REGISTRY,
     home: HomeOption = HOME,
@@ -56,7 +61,9 @@ def _run(
     from pipeline.run import RunOptions
 
     options = RunOptions(fresh=fresh, ignore_cooldown=ignore_cooldown)
-    return run_here(PipelineOptions(file, registry, runs, home, env, overrides(set_), options))
+    return run_here(
+        PipelineOptions(file, registry, runs, home, env, overrides(set_), options, package)
+    )
 
 
 def _plan(
@@ -107,22 +114,57 @@ def _render(
     return render_pipeline(RenderOptions(file, env, out, upsert, start))
 
 
+def _register_execution(
+    package: Annotated[
+        str, typer.Argument(metavar="PACKAGE", help="The ARN of the model package.")
+    ],
+    env: EnvironmentOption = "dev",
+    runs: RunsOption = RUNS,
+    registry: RegistryOption = DEFAULT_REGISTRY,
+) -> int:
+    """Register the model of an execution in AWS.
+
+    Its run and the results of its evaluations are fetched and checked, as those of any run, and the
+    version is pushed to the registry of the environment. Nothing is trained.
+    """
+    require("train")
+    require("launch")
+    from pipeline.executed_results import RegisterExecutionOptions, register_execution
+
+    return register_execution(RegisterExecutionOptions(package, env, registry, runs))
+
+
 def _rehearse(
     file: FileArgument,
     better: Annotated[
         str,
         typer.Option(metavar="KEY=VALUE", help="Override with which the model is better."),
     ] = "steps.train.set={train.max_steps: 80}",
+    worse: Annotated[
+        str,
+        typer.Option(metavar="KEY=VALUE", help="Override with which the model is worse."),
+    ] = "steps.train.set={train.max_steps: 20}",
+    sagemaker: Annotated[
+        bool, typer.Option("--sagemaker", help="Execute it in SageMaker Pipelines instead.")
+    ] = False,
     env: EnvironmentOption = "dev",
 ) -> int:
     """Run a pipeline in an emulated account until a rollback.
 
-    The platform is deployed first. The first run promotes, the second finds nothing new, and the
-    deployment of the third is rolled back.
+    The platform is deployed first. The first run promotes, the second finds nothing new, the third
+    is worse and not promoted, and the deployment of the fourth is rolled back. With --sagemaker,
+    the rendered pipeline is executed twice, and trains the same model as a run here.
     """
     require("train")
     require("prepare")
+    from emulator.execution_scenario import rehearse_execution
     from emulator.pipeline_scenario import rehearse_pipeline
+    from pipeline.load import load_pipeline
 
-    rehearse_pipeline(file, better, env)
+    # Problems are reported before the platform is deployed, which takes a while.
+    pipeline, *_ = [load_pipeline(file, overrides(pairs)) for pairs in ([], [better], [worse])]
+    if sagemaker:
+        rehearse_execution(file, pipeline.spec.name, env)
+    else:
+        rehearse_pipeline(file, better, worse, env)
     return 0

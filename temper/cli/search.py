@@ -25,6 +25,12 @@ def _search(
         str, typer.Option(help="Where trials run: local, slurm, hyperpod, sagemaker.")
     ] = "local",
     env: EnvironmentOption = "dev",
+    join: Annotated[
+        bool, typer.Option("--join", help="Run trials of a search that runs elsewhere.")
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time here; search.parallel if not set.")
+    ] = None,
 ) -> int:
     """Search the hyperparameters of a job.
 
@@ -35,7 +41,33 @@ def _search(
     require("search")
     if target != "local":
         require("launch")
-    from search.command import run_search
+    from search.command import join_search, run_search
 
-    run_search(job, overrides(set_), home=out, fresh=fresh, target=target, env=env)
+    if join:
+        _refuse_to_join(target, fresh=fresh)
+        join_search(job, overrides(set_), home=out, slots=slots)
+        return 0
+    run_search(
+        job,
+        overrides(set_),
+        home=out,
+        fresh=fresh,
+        target=target,
+        env=env,
+        slots=slots,
+    )
     return 0
+
+
+def _refuse_to_join(target: str, *, fresh: bool) -> None:
+    """Raise if an option does not go with `--join`.
+
+    Raises:
+        InvalidOptionError: It does not.
+    """
+    from launch.errors import InvalidOptionError
+
+    if fresh or target != "local":
+        raise InvalidOptionError(
+            "--join continues trials on this machine: leave --fresh and --target out"
+        )

@@ -252,6 +252,9 @@ def test_requirements_match_constraints() -> None:
         ("train", "serve", "deepspeed==torch==bitsandbytes==" + not_served),
         ("serve", "serve", ""),
         ("llama-cpp", "serve", ""),
+        ("mask", "serve", ""),
+        ("languages", "serve", ""),
+        ("bedrock", "serve", ""),
     ):
         locked = (ROOT / f"containers/{kind}/requirements.txt").read_text() + elsewhere
         for requirement in extras[name]:

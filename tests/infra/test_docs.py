@@ -11,6 +11,7 @@ from stacks.baseline_cost import markdown_table as table_of_costs
 from stacks.settings.table import rows, table
 from tests.infra.conftest import ROOT, Assembly
 
+DEPLOYMENTS = ("assistant-", "drafts-", "lite-", "support-")
 PAGES = ROOT / "docs" / "platform"
 
 
@@ -29,7 +30,7 @@ def test_every_alarm_is_in_the_table(everything: Assembly) -> None:
     listed = set(re.findall(r"^\| ([a-z-]+) \| .* \| [a-z-]+-in-trouble \|$", text, re.MULTILINE))
     alarms: list[dict[str, Any]] = everything.of_type("AWS::CloudWatch::Alarm")
     names = {a["Properties"]["AlarmName"].removeprefix("temper-all-") for a in alarms}
-    of_deployments = {name for name in names if name.startswith(("assistant-", "drafts-"))}
+    of_deployments = {name for name in names if name.startswith(DEPLOYMENTS)}
     assert listed == names - of_deployments
     rows = set(re.findall(r"^\| (NAME-[a-z]+) \|", text, re.MULTILINE))
     assert rows == {f"NAME-{name.rpartition('-')[2]}" for name in of_deployments}

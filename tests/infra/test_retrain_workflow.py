@@ -14,6 +14,7 @@ from tests.infra.conftest import ROOT
 from tests.infra.workflow_files import read_workflow, shell
 
 CODEPIPELINE = ROOT / "pipelines" / "codepipeline"
+NONE, PACKAGE = "none", "arn:aws:sagemaker:us-east-1:123456789012:model-package/g/7"
 COMMANDS = {
     "plan": [
         "temper pipeline run pipelines/docs.yaml",
@@ -43,7 +44,10 @@ def test_the_steps_run_the_commands(workflow: dict[Any, Any], job: str) -> None:
         if step.get("run", "").startswith("make")
     ]
     variables = {"TEMPER_PIPELINE": "pipelines/docs.yaml", "TEMPER_ENV": "prod"}
-    assert [make_line(command, **variables) for command in made] == COMMANDS[job]
+    for package, option in ((NONE, ""), (PACKAGE, f" --package {PACKAGE}")):
+        variables["TEMPER_PACKAGE"] = package
+        expected = [line + option * (job == "promote") for line in COMMANDS[job]]
+        assert [make_line(command, **variables) for command in made] == expected
 
 
 def test_only_approved_jobs_get_a_token(workflow: dict[Any, Any]) -> None:
@@ -60,7 +64,8 @@ def test_only_approved_jobs_get_a_token(workflow: dict[Any, Any]) -> None:
 @pytest.mark.parametrize("job", ["plan", "promote"])
 def test_the_buildspecs_run_the_same_commands(job: str) -> None:
     spec = yaml.safe_load((CODEPIPELINE / f"{job}.yaml").read_text())
-    variables = {"PIPELINE": "pipelines/docs.yaml", "ENVIRONMENT": "prod"}
+    variables = {**spec.get("env", {}).get("variables", {}), "PIPELINE": "pipelines/docs.yaml"}
+    variables["ENVIRONMENT"] = "prod"
     lines = [make_line(command, **variables) for command in spec["phases"]["build"]["commands"]]
     assert lines == COMMANDS[job]
 

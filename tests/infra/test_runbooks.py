@@ -11,7 +11,7 @@ from tests.infra.conftest import ROOT, Assembly
 PAGE = re.compile(r"docs/runbooks/([a-z0-9-]+)\.md")
 FOLDER = ROOT / "docs" / "runbooks"
 # Alarms of one deployment are named after it, and share a runbook: temper-all-assistant-errors.
-OF_DEPLOYMENT = re.compile(r"temper-all-(?:assistant|drafts)-([a-z]+)")
+OF_DEPLOYMENT = re.compile(r"temper-all-(?:assistant|drafts-nova|drafts|support|lite)-([a-z]+)")
 # Reached by mail from AWS Budgets, which is no alarm.
 WITHOUT_ALARM = {"budget-exceeded"}
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))

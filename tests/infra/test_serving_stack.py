@@ -64,7 +64,7 @@ def test_an_endpoint_shifts_traffic_and_rolls_back_by_its_alarms(everything: Ass
     assert policy["TerminationWaitInSeconds"] == 600
     named = endpoint["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
     alarms = _all(everything, "serving-assistant", "AWS::CloudWatch::Alarm")
-    watch = {"temper-all-assistant-drift", "temper-all-assistant-unwatched"}
+    watch = {f"temper-all-assistant-{name}" for name in ("drift", "unwatched", "quality", "golden")}
     assert {each["AlarmName"] for each in named} | watch == {each["AlarmName"] for each in alarms}
     assert endpoint["RetainAllVariantProperties"] is True
 
@@ -188,8 +188,9 @@ def test_a_variable_longer_than_the_service_takes_is_refused(tmp_path: Path) -> 
 
 
 def test_a_watch_starts_a_processing_job_that_sagemaker_accepts(everything: Assembly) -> None:
-    schedule = _one(everything, "serving-assistant", "AWS::Scheduler::Schedule")
-    assert schedule["ScheduleExpression"] == "rate(24 hours)"
+    schedules = _all(everything, "serving-assistant", "AWS::Scheduler::Schedule")
+    [schedule] = [each for each in schedules if each["ScheduleExpression"] == "rate(24 hours)"]
+    schedule = ResolvedRoles(everything).resolve("serving-assistant", schedule)
     target = schedule["Target"]
     assert target["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob"
     request = json.loads(target["Input"])
@@ -205,13 +206,21 @@ def test_a_watch_starts_a_processing_job_that_sagemaker_accepts(everything: Asse
     configuration = _one(everything, "serving-assistant", "AWS::SageMaker::EndpointConfig")
     assert configuration["DataCaptureConfig"]["DestinationS3Uri"] == f"{home}/capture"
     assert request["AppSpecification"]["ImageUri"].split("@")[0].endswith("temper-all/serve")
-    options = options_from_environment(request["Environment"])
+    variables = request["Environment"]
+    assert max(len(value) for value in variables.values()) <= 256
+    judged = ("TEMPER_WATCH_JUDGE", "TEMPER_WATCH_JUDGED", "TEMPER_WATCH_MAX_COST")
+    assert [variables[name] for name in judged] == [
+        *("us.anthropic.claude-haiku-4-5-20251001-v1:0", "20", "0.5")
+    ]
+    options = options_from_environment({k: v for k, v in variables.items() if k not in judged})
     check_options(replace(options, reference=None))
     for name, where in (("capture", options.log), ("model", options.model)):
         assert places[name]["LocalPath"] == where
     assert str(options.reference).startswith(places["reference"]["LocalPath"])
     output = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]
     assert output["LocalPath"] == str(options.out)
+    replies = request["ProcessingOutputConfig"]["Outputs"][1]["S3Output"]
+    assert replies["S3Uri"] == f"{places['reference']['S3Uri']}judge-cache"
 
 
 def test_a_watch_alarms_on_k_of_n_windows(everything: Assembly) -> None:
@@ -226,3 +235,39 @@ def test_a_watch_alarms_on_k_of_n_windows(everything: Assembly) -> None:
     assert (drift["MetricName"], drift["TreatMissingData"]) == ("Drifted", "notBreaching")
     assert drift["Dimensions"] == [{"Name": "Deployment", "Value": "assistant"}]
     assert alarms["temper-all-assistant-unwatched"]["TreatMissingData"] == "breaching"
+
+
+def test_golden_prompts_are_replayed_with_the_least_permissions(everything: Assembly) -> None:
+    schedules = _all(everything, "serving-assistant", "AWS::Scheduler::Schedule")
+    assert "rate(1 hour)" in [each["ScheduleExpression"] for each in schedules]
+    resolved = ResolvedRoles(everything)
+    statements = {
+        statement["Sid"]: statement
+        for policy in _all(everything, "serving-assistant", "AWS::IAM::ManagedPolicy")
+        for statement in resolved.resolve("serving-assistant", policy)["PolicyDocument"][
+            "Statement"
+        ]
+    }
+    ask, read = statements["Ask"], statements["ReadPrompts"]
+    assert ask["Action"] == "sagemaker:InvokeEndpoint"
+    assert ask["Resource"].endswith(":endpoint/temper-all-assistant")
+    assert read["Resource"].endswith("/serving/assistant/watch/golden.jsonl")
+    alarms = _all(everything, "serving-assistant", "AWS::CloudWatch::Alarm")
+    [golden] = [each for each in alarms if each["AlarmName"].endswith("-golden")]
+    assert (golden["EvaluationPeriods"], golden["Period"]) == (2, 3600)
+    assert golden["TreatMissingData"] == "breaching"
+
+
+def test_a_replay_does_not_keep_an_idle_deployment(tmp_path: Path) -> None:
+    text = (TESTS / "everything.yaml").read_text()
+    golden = "golden: {every_hours: 24}"
+    assert golden in text and "every_hours: 8, min" in text
+    changed = text.replace(golden, "golden: {every_hours: 12}").replace(
+        "every_hours: 8, min", "every_hours: 6, min"
+    )
+    (tmp_path / "everything.yaml").write_text(changed)
+    with pytest.raises(SettingsError) as caught:
+        read_environment(tmp_path, "everything")
+    message = str(caught.value)
+    assert "deployments.1.golden.every_hours: a replay every 12 hours counts as calls" in message
+    assert "bedrock.golden.2.every_hours: a replay every 6 hours counts as calls" in message

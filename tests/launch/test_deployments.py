@@ -10,26 +10,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
 
 from deployment.spec import TARGET_KINDS
+from emulator.deployments.rehearsed_kinds import GPU
 from emulator.deployments.scenario import STEPS, DeploymentScenario
 from emulator.environment import EmulatedEnvironment, emulated_services
 from emulator.job_lifecycle import ServiceTimings
+from emulator.kubernetes.cluster import emulated_cluster, why_no_cluster
 from emulator.model_process import ModelProcess
 from emulator.moto_account import moto_server
 from temper.cli import main
 from tests.containers.image_layout import free_port
+from tests.launch.emulated_platform import publish_platform
 from tests.unit.deployment.conftest import reply
 from tests.unit.emulator.bedrock import make_importable_model
 from tests.unit.emulator.conftest import CONTAINER, PlainRuntime
-from tests.unit.launch.fake_accounts import DEV, VALUES
+from tests.unit.launch.fake_accounts import DEV
 from tests.unit.registry.runs import make_run
 from training.export.checksums import write_checksums
 
@@ -74,22 +76,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedEn
             yield emulated
 
 
-def publish_platform(client: Callable[[str], Any]) -> None:
-    """Create the buckets, keys and subnets of the platform, and publish its parameters."""
-    for name in ("data", "runs", "models"):
-        client("s3").create_bucket(Bucket=VALUES[f"buckets/{name}"])
-    keys = [client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
-    subnets = client("ec2").describe_subnets()["Subnets"][:2]
-    values = {
-        **VALUES,
-        "keys/data": keys[0],
-        "keys/models": keys[1],
-        "network/subnets": ",".join(subnet["SubnetId"] for subnet in subnets),
-    }
-    for name, value in values.items():
-        client("ssm").put_parameter(Name=f"/{DEV.prefix}/{name}", Value=value, Type="String")
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """Return the runs of the versions; the models of all can be imported by Bedrock."""
@@ -129,10 +115,13 @@ def test_every_target_goes_up_is_swapped_rolls_back_and_comes_down(
     adapters: tuple[Path, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with capsys.disabled():
-        scenario = DeploymentScenario(environment, runs, main, print, adapters=adapters)
+    kinds = set(TARGET_KINDS) - ({"hyperpod"} if why_no_cluster() else set())
+    with capsys.disabled(), emulated_cluster(environment, GPU) as cluster:
+        scenario = DeploymentScenario(
+            environment, runs, main, print, sorted(kinds), adapters, cluster
+        )
         result = scenario.run()
-    assert set(result.versions) == {"adapter", *TARGET_KINDS} - {"hyperpod"}
+    assert set(result.versions) == {"adapter", *kinds}
     first, second, _ = VERSIONS
     for kind, answers in result.answers.items():
         swapped = [second] * (len(answers) - 1)

@@ -29,6 +29,7 @@ from training.models.base_digest import check_base_digest
 from training.models.generate import Generation, sample
 from training.models.locate import explain_missing
 from training.models.tokenizer import load_tokenizer
+from validation.json_lines import split_lines
 
 BASE_NAME = "__base__"
 """PEFT's name for a row without an adapter."""
@@ -57,7 +58,7 @@ def read_requests(path: Path) -> list[AdapterRequest]:
     """
     requests = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     for number, line in enumerate(lines, start=1):

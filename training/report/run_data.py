@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from validation.json_lines import split_lines
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -177,7 +179,7 @@ def _read_yaml(text: str) -> dict[str, Any]:
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for line in _read_text(path).splitlines():
+    for line in split_lines(_read_text(path)):
         try:
             row = json.loads(line)
         except ValueError:

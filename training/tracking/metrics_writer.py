@@ -19,6 +19,7 @@ from training.tracking.progress_display import progress_display_for
 from training.tracking.progress_lines import evaluation_line
 from training.trainer.callbacks import BaseCallback
 from training.trainer.triggers import IntervalTrigger
+from validation.json_lines import split_lines
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _truncate_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in split_lines(path.read_text(encoding="utf-8")):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)

@@ -90,7 +90,8 @@ def start(
         return {"outcome": "too little feedback", "detail": few}
     sagemaker = client("sagemaker")
     digest = str(manifest.get("digest", ""))
-    refused = _refusal(list(_executions(sagemaker, settings, now)), settings, digest, now)
+    executions = list(_executions(sagemaker, settings, now))
+    refused = _refusal(executions, settings, digest, now, after_failure=reason.kind != "alarm")
     if refused:
         return refused
     token = hashlib.sha256("|".join((settings.pipeline, digest, reason.event)).encode()).hexdigest()
@@ -161,9 +162,23 @@ def _executions(
 
 
 def _refusal(
-    executions: list[dict[str, Any]], settings: TriggerSettings, digest: str, now: datetime
+    executions: list[dict[str, Any]],
+    settings: TriggerSettings,
+    digest: str,
+    now: datetime,
+    *,
+    after_failure: bool,
 ) -> dict[str, str] | None:
-    """Return why nothing is started; None if nothing forbids it."""
+    """Return why nothing is started; None if nothing forbids it.
+
+    Args:
+        executions: Executions, newest first.
+        settings: Settings of the pipeline.
+        digest: Digest of the approved data; empty if it is not known.
+        now: The time.
+        after_failure: An execution that failed can be repeated at once. An alarm cannot: one that
+            comes and goes would start execution after execution.
+    """
     running = [one for one in executions if one["PipelineExecutionStatus"] in _RUNNING]
     if running:
         return {"outcome": "running", "detail": running[0]["PipelineExecutionArn"]}
@@ -175,7 +190,7 @@ def _refusal(
     if newest is not None:
         age = (now - newest["StartTime"]).total_seconds()
         failed = newest["PipelineExecutionStatus"] not in (_DONE, *_RUNNING)
-        if age < settings.cooldown_s and not failed:
+        if age < settings.cooldown_s and not (failed and after_failure):
             left = round((settings.cooldown_s - age) / 60)
             return {"outcome": "cooling down", "detail": f"{left} min are left"}
     month = [one for one in executions if _month(one["StartTime"].astimezone(UTC)) == _month(now)]

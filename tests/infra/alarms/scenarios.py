@@ -317,6 +317,13 @@ def _daily(value: Callable[[int], float | None]) -> dict[str, Samples]:
     return {ONLY: [(second, one) for second, one in samples if one is not None]}
 
 
+def _replays(hours: int, value: Callable[[int], float | None]) -> dict[str, Samples]:
+    """Return a sample of each replay, also of those before the scenario, where there is one."""
+    step = hours * 3600
+    samples = [(number * step + 60, value(number)) for number in range(-8, 10)]
+    return {ONLY: [(second, one) for second, one in samples if one is not None]}
+
+
 def _calls(number: int, errors: Callable[[float], float]) -> dict[str, Samples]:
     """Return the sums of calls and of server errors per minute."""
     return {"calls": each(60, lambda _: float(number)), "errors": each(60, errors)}
@@ -445,11 +452,62 @@ METRICS = [
         hours=9 * 24,
     ),
     MetricScenario(
+        "judged answers are worse from the second day on",
+        "assistant-quality",
+        True,
+        _daily(lambda day: float(day > 0)),
+        hours=96,
+    ),
+    MetricScenario(
+        "judged answers are worse on one day",
+        "assistant-quality",
+        False,
+        _daily(lambda day: float(day == 1)),
+        hours=96,
+    ),
+    MetricScenario(
+        "the judge fails each day",
+        "assistant-quality",
+        True,
+        _daily(lambda day: 0.0 if day < 1 else None),
+        hours=9 * 24,
+    ),
+    MetricScenario(
         "the job that watches a deployment fails once",
         "assistant-unwatched",
         False,
         _daily(lambda day: None if day == 1 else 100.0),
         hours=96,
+    ),
+    *(
+        scenario
+        for name, hours in (
+            *(("assistant", 1), ("drafts", 24)),
+            *(("support", 6), ("drafts-nova", 1), ("lite", 8)),
+        )
+        for scenario in (
+            MetricScenario(
+                f"{name} answers its golden prompts otherwise from some time on",
+                f"{name}-golden",
+                True,
+                _replays(hours, lambda number: float(number >= 2)),
+                hours=5 * hours,
+            ),
+            MetricScenario(
+                f"one replay of the golden prompts of {name} finds another answer",
+                f"{name}-golden",
+                False,
+                _replays(hours, lambda number: float(number == 2)),
+                hours=5 * hours,
+            ),
+            MetricScenario(
+                f"the function that replays the golden prompts of {name} fails each time",
+                f"{name}-golden",
+                True,
+                _replays(hours, lambda number: 0.0 if number < 2 else None),
+                hours=9 * hours,
+            ),
+        )
     ),
     *(
         scenario

@@ -146,6 +146,18 @@ def test_an_alarm_starts_without_a_manifest(account: Account) -> None:
     assert run(ALARM, account)["outcome"] == "started"
 
 
+@pytest.mark.parametrize(("hours", "outcome"), [(1, "cooling down"), (7, "started")])
+def test_an_alarm_repeats_no_failed_execution_at_once(
+    account: Account, hours: int, outcome: str
+) -> None:
+    """New data do, in `test_limits`: whoever mends the data waits for the result."""
+    account.has_manifest(b'{"digest": "d2"}')
+    account.has_executions(("Failed", timedelta(hours=hours), "d2"))
+    if outcome == "started":
+        account.starts()
+    assert run(ALARM, account)["outcome"] == outcome
+
+
 def test_little_feedback_is_no_reason(account: Account) -> None:
     key = "pipelines/docs/feedback.json"
     account.has_manifest(b'{"rows": 49}', key)

@@ -47,6 +47,7 @@ DEPLOYED = SM + "endpoint/temper-all-assistant"
 COMPONENT = SM + "inference-component/temper-all-drafts"
 JOB_GROUP = LOGS + "/aws/sagemaker/TrainingJobs"
 FUNCTION_GROUP = LOGS + "/temper/temper-all/undeploy-throughput"
+INVOCATIONS = LOGS + "/temper/temper-all/bedrock-invocations"
 CLUSTER_GROUP = LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc"
 QUEUE = "arn:aws:sqs:us-east-1:111122223333:temper-all-monitoring-NewsDlq-ABC"
 FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:temper-all-monitoring-News-ABC"
@@ -88,6 +89,19 @@ _SUBMIT: tuple[Call, ...] = (
     ("fsx:DescribeFileSystems", "*", {}),
     ("sagemaker:DescribeCluster", CLUSTER, {}),
     ("sagemaker:ListClusterNodes", CLUSTER, {}),
+)
+# The model of an execution, whose jobs SageMaker names, is fetched with its evaluation.
+_EXECUTED: tuple[Call, ...] = (
+    ("sagemaker:ListPipelineExecutionSteps", f"{OUR_PIPELINE}/execution/abcdefghijkl", {}),
+    ("sagemaker:DescribeModelPackage", SM + "model-package/temper-all-models/1", {}),
+    ("sagemaker:DescribeTrainingJob", SM + "training-job/pipelines-abc-train-def", {}),
+    ("sagemaker:DescribeProcessingJob", SM + "processing-job/pipelines-abc-evaluate-def", {}),
+    ("s3:GetObject", "{data}/pipelines/docs/jobs/a/job.yaml", {}),
+    ("s3:GetObject", "{models}/models/docs/a-b/pipelines-abc/output/model/config.json", {}),
+    ("s3:GetObject", "{runs}/checkpoints/docs/a-b/manifest.json", {}),
+    ("s3:GetObject", "{runs}/pipelines/docs/abc/evaluate/results.json", {}),
+    ("s3:ListBucket", "{models}", {}),
+    _LIST,
 )
 _BEDROCK = "arn:aws:bedrock:us-east-1:111122223333:"
 _CUSTOMIZATION = _BEDROCK + "model-customization-job/amazon.nova-micro-v1.0/abcdefghijkl"
@@ -319,6 +333,7 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             ("iam:PassRole", ROLE + "{role:Pipeline}", TO_SAGEMAKER),
             ("s3:PutObject", "{data}/pipelines/docs/jobs/a/job.yaml", {}),
             ("kms:GenerateDataKey", "{key:data}", {}),
+            *_EXECUTED,
         ),
     ),
     "prepare": (
@@ -440,6 +455,8 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             *_SEE_DEPLOYMENTS,
             ("s3:ListBucket", "{runs}", {}),
             ("s3:GetObject", "{runs}/serving/assistant/capture/a.jsonl", {}),
+            ("bedrock:GetModelInvocationLoggingConfiguration", "*", {}),
+            ("logs:FilterLogEvents", INVOCATIONS, {}),
             ("kms:Decrypt", "{key:data}", {}),
         ),
     ),

@@ -59,6 +59,42 @@ def test_reference_answers_of_prompts(tmp_path: Path) -> None:
     assert (measured.form, measured.verifiable) == ("prompts", True)
 
 
+@pytest.mark.parametrize(
+    ("answer", "verifiable"),
+    [
+        ("2 + 2 = 4\n#### 4", True),
+        (r"so that x = \boxed{4}", True),
+        ("## Heading\nFour.", False),
+        ("4", False),
+    ],
+)
+def test_answers_with_a_marked_result(answer: str, verifiable: bool, tmp_path: Path) -> None:
+    measured = profile(tmp_path, [{"prompt": "2 + 2?", "completion": answer}] * 2)
+    assert (measured.form, measured.verifiable) == ("answers", verifiable)
+
+
+def test_share_of_questions(tmp_path: Path) -> None:
+    prompts = ["What is a river?", "什么是河？", "ما هو النهر؟", "Write a sort function."]
+    rows = [{"prompt": prompt, "completion": "A stream."} for prompt in prompts]
+    assert profile(tmp_path, rows).questions == 0.75
+
+
+def test_tool_calls_are_part_of_an_answer(tmp_path: Path) -> None:
+    call = {"name": "forecast", "arguments": {"city": "Vienna"}}
+    answer = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
+    row = {
+        "messages": [{"role": "user", "content": "Weather in Vienna?"}, answer],
+        "tools": [{"function": {"name": "forecast", "parameters": {"city": {"type": "string"}}}}],
+    }
+    measured = profile(tmp_path, [row] * 2)
+    assert measured.answer_chars > 30 and "Vienna" in measured.texts[0].splitlines()[1]
+
+
+def test_columns_that_are_not_read(tmp_path: Path) -> None:
+    row = {"text": "my card is lost", "category": "lost", "empty": None}
+    assert profile(tmp_path, [row] * 2).unread == ("category",)
+
+
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("prompt,completion\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from advice.decision import changes_toward, decide
@@ -34,12 +36,17 @@ def test_alternatives_differ_from_the_advised_way() -> None:
     [
         ("few_shot", "fewer than 100 rows"),
         ("prompting", "fewer than 20 rows"),
-        ("full", "50,000 rows or more"),
         ("rag", "facts that change (--changing-facts)"),
     ],
 )
 def test_changes_that_would_change_the_advice(approach: Approach, change: str) -> None:
     assert change in changes_toward(approach, FACTS, {})
+
+
+def test_a_fuller_adapter_is_a_change_toward_training_all_weights() -> None:
+    many = replace(FACTS, rows=20_000, adapter_load=0.1, answer_loss=1.0)
+    change = "answers that hold 0.5 times the bits that the LoRA stores, or more"
+    assert changes_toward("full", many, {}) == [change]
 
 
 def test_reasons_carry_the_numbers_of_the_question() -> None:

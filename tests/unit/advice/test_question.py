@@ -104,7 +104,14 @@ def test_advice_without_weights(wide_llama: Path, rows: Path) -> None:
     quote = advice.quotes["lora"]
     assert 0 < quote.usd.low < quote.usd.high and quote.machine.startswith("1 × ml.g")
     assert advice.quotes["full"].usd.low > quote.usd.low
-    assert advice.quotes["few_shot"].added_tokens > 0
+    few_shot, rag = advice.quotes["few_shot"], advice.quotes["rag"]
+    assert few_shot.added_tokens > 0
+    assert advice.facts.adapter_load is not None and 0 < advice.facts.adapter_load < 0.1
+    # Examples are the same in every prompt, so that a token of theirs costs less than a passage's.
+    bare = advice.quotes["prompting"].usd_per_1000
+    assert few_shot.usd_per_1000 and rag.usd_per_1000 and bare
+    of_example = (few_shot.usd_per_1000.low - bare.low) / few_shot.added_tokens
+    assert of_example < (rag.usd_per_1000.low - bare.low) / rag.added_tokens
 
 
 def test_limits_exclude_approaches(wide_llama: Path, rows: Path) -> None:
@@ -116,6 +123,33 @@ def test_limits_exclude_approaches(wide_llama: Path, rows: Path) -> None:
     assert "GiB on each device" in quotes["full"].excluded
     assert "the budget is 0.01" in quotes["qlora"].excluded
     assert not quotes["prompting"].excluded
+
+
+def test_columns_of_the_data_can_be_named(tmp_path: Path, wide_llama: Path) -> None:
+    """A text with a label is read as plain text, and the advice says so."""
+    rows = [{"text": f"my card {number} is lost", "category": "lost"} for number in range(200)]
+    data = write_jsonl(tmp_path / "labels.jsonl", rows)
+    advice = advise(ask(wide_llama, data), 0)
+    assert advice.facts.form == "text" and "not read: category" in advice.notes[0]
+    columns = "data.train.columns.prompt=text data.train.columns.completion=category"
+    asked = Asked(None, columns, str(wide_llama), str(data), Requirements())
+    advice = advise(read_question(asked), 0)
+    assert advice.facts.form == "answers" and not advice.notes
+    assert advice.facts.distinct_answers == 1 / 200
+    assert advice.quotes["lora"].job["data"]["train"]["source"] == str(data)
+
+
+def test_a_limit_that_a_part_of_the_rows_meets(wide_llama: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Order {number}?", "completion": "late"} for number in range(200_000)]
+    data = write_jsonl(tmp_path / "many.jsonl", rows)
+    lengths = Lengths(8, 6, 2, 5)
+    all_rows = quote_all(ask(wide_llama, data, instance="ml.g5.2xlarge"), lengths, None)["qlora"]
+    budget = all_rows.usd.low / 4
+    question = ask(wide_llama, data, instance="ml.g5.2xlarge", budget_usd=budget)
+    part = quote_all(question, lengths, None)["qlora"]
+    limit = part.job["data"]["limit"]
+    assert not part.excluded and 1000 <= limit < 50_000 and f"first {limit:,}" in part.notes[0]
+    assert part.usd.low < budget
 
 
 def test_texts_cannot_be_prompted(wide_llama: Path, tmp_path: Path) -> None:

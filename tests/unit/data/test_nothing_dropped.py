@@ -17,7 +17,7 @@ from training.data.prepare import Prepared, prepare
 from training.data.readers.formats import read_file
 from training.data.readers.json_values import DecimalText, parse_json
 from training.data.readers.records import BadRecord, SourceRecord
-from training.data.schema.rows import CompletionRow, DialogueRow, PromptRow, RowError
+from training.data.schema.rows import CompletionRow, DialogueRow, PromptRow, RowError, UnpairedRow
 from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError
 
@@ -219,6 +219,21 @@ def test_a_conversation_beside_texts_is_named_when_it_is_not_learned(tmp_path: P
     run = prepare(job, byte_level(), cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
     (warning,) = [line for line in run.report.warnings if "not read" in line]
     assert "messages (2 rows)" in warning and "notes" not in warning
+
+
+def test_an_answer_in_json_of_its_own_format_stays_text() -> None:
+    """An object with a role and no content is no message: its other keys would be lost."""
+    answer = '{"role": "agent", "api": {"get_menu_items": {"query": "espresso"}}}'
+    reader = SchemaReader(Source(source="x"), "unpaired")
+    values = {"prompt": "An espresso please", "completion": answer, "label": True}
+    row = reader.read(SourceRecord("x:1", values))
+    assert isinstance(row, UnpairedRow) and row.completion == answer
+    assert not reader.unused
+    message = '{"role": "assistant", "content": "Coming!"}'
+    row = reader.read(SourceRecord("x:2", {**values, "completion": message}))
+    assert isinstance(row, UnpairedRow) and row.completion == [
+        {"role": "assistant", "content": "Coming!"}
+    ]
 
 
 def test_unread_columns_of_preferences_are_named() -> None:

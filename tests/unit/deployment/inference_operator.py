@@ -4,86 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from deployment.hyperpod.manifest import KIND
+from emulator.kubernetes.inference_schema import schema_problems
 from launch.eks.kubectl import Kubectl
 from launch.errors import LaunchError
-
-NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
-PORT = {"containerPort!": int, "name": r"^http$|^grpc$"}
-PROBE = {"httpGet": dict, "periodSeconds": int, "failureThreshold": int}
-TRIGGER = {
-    "name": str,
-    "namespace": str,
-    "metricName": str,
-    "metricStat": str,
-    "metricType": r"^(Value|Average)$",
-    "metricCollectionPeriod": int,
-    "minValue": float,
-    "targetValue": float,
-    "activationTargetValue": float,
-    "dimensions": list,
-}
-SPEC: dict[str, Any] = {
-    "modelName!": NAME,
-    "endpointName": NAME,
-    "instanceType": r"^ml\..*",
-    "modelSourceConfig!": {
-        "modelSourceType!": r"^(fsx|s3|huggingface|kubernetesVolume)$",
-        "s3Storage": {"bucketName!": str, "region!": str},
-        "modelLocation": str,
-        "prefetchEnabled": bool,
-    },
-    "replicas": int,
-    "maxDeployTimeInSeconds": int,
-    "loadBalancer": {
-        "healthCheckPath": r"^/.*",
-        "routingAlgorithm": r"^(least_outstanding_requests|round_robin)$",
-    },
-    "metrics": {"enabled": bool, "modelMetrics": {"path": r"^/[\w\-./]*$", "port": int}},
-    "tags": list,
-    "autoScalingSpec": {
-        "minReplicaCount": int,
-        "maxReplicaCount": int,
-        "cloudWatchTrigger": TRIGGER,
-    },
-    "worker!": {
-        "image!": str,
-        "args": list,
-        "modelInvocationPort!": PORT,
-        "modelVolumeMount!": {"name!": str, "mountPath": str},
-        "resources!": {"requests": dict, "limits": dict},
-        "environmentVariables": list,
-        "probes": {"startupProbe": PROBE, "readinessProbe": PROBE, "livenessProbe": PROBE},
-    },
-}
-"""Fields of `InferenceEndpointConfig` v1 that deployments use; `!` marks those it requires."""
-
-
-def problems(value: Any, schema: Any, path: str = "spec") -> list[str]:
-    """Return what the definition of the object refuses."""
-    if isinstance(schema, dict):
-        if not isinstance(value, dict):
-            return [f"{path} is no object"]
-        fields = {key.rstrip("!"): inner for key, inner in schema.items()}
-        found = [f"{path}.{key} is unknown" for key in set(value) - set(fields)]
-        found += [
-            f"{path}.{key[:-1]} is missing"
-            for key in schema
-            if key.endswith("!") and key[:-1] not in value
-        ]
-        for key in set(value) & set(fields):
-            found += problems(value[key], fields[key], f"{path}.{key}")
-        return found
-    if isinstance(schema, str):
-        return [] if isinstance(value, str) and re.search(schema, value) else [f"{path}: {value!r}"]
-    numbers = (int, float) if schema is float else schema
-    return [] if isinstance(value, numbers) else [f"{path}: {value!r} is no {schema.__name__}"]
 
 
 class OperatorKubectl(Kubectl):
@@ -139,7 +68,7 @@ class OperatorKubectl(Kubectl):
         return shown
 
     def _apply(self, item: dict[str, Any]) -> None:
-        if found := problems(item["spec"], SPEC):
+        if found := schema_problems(item["spec"]):
             raise LaunchError(f"kubectl apply: is invalid: {'; '.join(sorted(found))}")
         name = item["metadata"]["name"]
         old = self.objects.get(name)

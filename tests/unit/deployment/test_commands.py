@@ -8,7 +8,7 @@ import pytest
 
 import deployment.command
 from temper.cli import main
-from tests.unit.deployment.conftest import Deployments, reply
+from tests.unit.deployment.conftest import NAMES, Deployments, reply
 
 pytestmark = pytest.mark.slow
 DEPLOY = ("--to", "endpoint", "--instance", "ml.g5.xlarge", "--idle", "6")
@@ -122,6 +122,10 @@ def test_a_file_and_golden_prompts(
     shown = capsys.readouterr().out
     assert "golden prompts after: 1 of 1 of support@1.0.0 are as recorded" in shown
     assert "removed never (a demonstration)" in shown
+    kept = environment.hosted.client("s3").get_object(
+        Bucket=NAMES["runs"], Key="serving/support/watch/golden.jsonl"
+    )
+    assert kept["Body"].read() == golden.read_bytes()
     environment.register("b", reply__json=reply("two"))
     assert main(["swap", "support@1.0.1", "--golden", str(golden)]) == 4
     captured = capsys.readouterr()

@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 
 from deployment.errors import DeployModelError
-from deployment.golden import (
-    GoldenAnswer,
-    GoldenPrompt,
-    ask_prompt,
-    difference_of,
-    read_golden,
-)
+from deployment.golden import ask_prompt, read_golden
+from deployment.golden_answers import GoldenAnswer, GoldenPrompt, difference_of
 from training.errors import DataError
 
 RECORDED = GoldenAnswer(("a", "b", "c"), (-0.1, -0.7, -2.0))
@@ -54,6 +49,22 @@ def test_any_answer_is_enough_without_a_recorded_one() -> None:
     assert difference_of(None, GoldenAnswer(("x",), (-5.0,)), 0.05) is None
 
 
+def test_texts_are_compared_if_one_side_has_no_log_probabilities() -> None:
+    text = GoldenAnswer(text="abc")
+    assert difference_of(RECORDED, text, 0.05) is None
+    assert difference_of(text, RECORDED, 0.05) is None
+    other = GoldenAnswer(text="abd")
+    expected = "from character 3 on, the text is 'd', not 'c'"
+    assert difference_of(RECORDED, other, 0.05) == expected
+    assert difference_of(GoldenAnswer(text="abc"), GoldenAnswer(), 0.05) == "the answer is empty"
+
+    def ask(body: Any) -> dict[str, Any]:
+        return {"choices": [{"text": "abc", "logprobs": None}]}
+
+    prompt = GoldenPrompt({"prompt": "x"}, text, 1)
+    assert ask_prompt(prompt, ask) == text
+
+
 def test_both_routes_are_asked_at_temperature_0() -> None:
     sent: list[dict[str, Any]] = []
     content = [{"token": "a", "logprob": -0.1}]
@@ -72,7 +83,7 @@ def test_both_routes_are_asked_at_temperature_0() -> None:
     assert [body["temperature"] for body in sent] == [0, 0]
     assert [body["max_tokens"] for body in sent] == [3, 3]
     assert [body["logprobs"] for body in sent] == [3, True]
-    with pytest.raises(DeployModelError, match="no tokens with log-probabilities"):
+    with pytest.raises(DeployModelError, match="no answer"):
         ask_prompt(GoldenPrompt({"prompt": "x"}, None, 4), lambda body: {"choices": []})
 
 

@@ -15,9 +15,10 @@ from deployment.polling import Polling
 from deployment.spec import read_spec
 from deployment.targets.base import DeploymentRequest
 from deployment.targets.hyperpod import HyperPodTarget
+from emulator.kubernetes.inference_schema import schema_problems
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.session import AwsSession
-from tests.unit.deployment.inference_operator import SPEC, OperatorKubectl, problems
+from tests.unit.deployment.inference_operator import OperatorKubectl
 from tests.unit.launch.fake_accounts import DEV, VALUES
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/temper-dev/serve-gpu@sha256:" + "a" * 64
@@ -224,9 +225,9 @@ def test_all_problems_at_once(target: HyperPodTarget) -> None:
 
 
 def test_the_definition_refuses_other_fields() -> None:
-    assert problems({"modelName": "-", "x": 1}, SPEC) != []
+    assert schema_problems({"modelName": "-", "x": 1}) != []
     assert {"spec.x is unknown", "spec.worker is missing"} <= set(
-        problems({"modelName": "a", "x": 1}, SPEC)
+        schema_problems({"modelName": "a", "x": 1})
     )
 
 

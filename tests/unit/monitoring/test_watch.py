@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from deployment.errors import DeployModelError
 from monitoring.errors import LogError, WatchError
 from monitoring.features import load_features
-from monitoring.golden import compare_golden
+from monitoring.golden import compare_golden, server_ask
 from temper.cli import main
 from tests.factories import make_tiny_model, write_jsonl
 from tests.fake_llm_server import FakeLlmServer, serving
@@ -270,16 +271,18 @@ def test_golden_prompts_that_differ_are_an_alarm(tmp_path: Path) -> None:
     assert report.passed and report.agreed == 4
 
 
-def test_golden_prompts_of_a_server_without_log_probabilities(
-    watched: Watched, found: tuple[Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    golden = write_jsonl(
-        tmp_path / "golden.jsonl", [{"messages": [{"role": "user", "content": "a"}]}]
-    )
+def test_golden_prompts_of_a_server_without_log_probabilities_are_texts(tmp_path: Path) -> None:
+    message = {"role": "user", "content": "a"}
+    rows = [{"messages": [message], "text": text} for text in ("yes", "no")]
+    golden = write_jsonl(tmp_path / "golden.jsonl", rows)
     with serving() as server:
-        code, message = refusal(
-            capsys, watched.alike, "--model", str(watched.run), "--out", str(tmp_path / "o"),
-            "--reference", str(found[0] / "reference.npz"),
-            "--golden", str(golden), "--url", server.url,
-        )  # fmt: skip
-    assert code == 4 and "the response has no tokens with log-probabilities" in message
+        server.reply = lambda messages: (200, "yes")
+        report = compare_golden(golden, server_ask(server.url))
+    assert (report.agreed, report.of) == (1, 2)
+    assert report.differences == ("line 2: from character 1 on, the text is 'yes', not 'no'",)
+
+
+def test_a_server_without_an_answer_is_one_message(tmp_path: Path) -> None:
+    golden = write_jsonl(tmp_path / "golden.jsonl", [{"prompt": "a"}])
+    with pytest.raises(DeployModelError, match="line 1: the response has no answer"):
+        compare_golden(golden, lambda body: {"choices": []})

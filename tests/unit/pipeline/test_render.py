@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from emulator.pipelines.definition import parse_definition
+from emulator.pipelines.definition_rules import definition_errors
 from launch.aws.platform_parameters import PlatformParameters
 from pipeline.load import load_pipeline
 from pipeline.render.account import render
@@ -49,6 +51,29 @@ def test_the_definition_is_the_golden_one(docs: Definition) -> None:
     if os.environ.get("TEMPER_UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
+
+
+def test_the_emulated_service_accepts_the_definition(docs: Definition) -> None:
+    """References are checked against the responses of the operations that describe jobs."""
+    assert definition_errors(parse_definition(json.dumps(docs.document))) == []
+
+
+def test_only_a_training_is_cached(docs: Definition) -> None:
+    """The cache compares addresses, and the same address can have new data.
+
+    The address of prepared data is named by their content.
+    """
+    cached = [name for name, step in steps(docs.document).items() if "CacheConfig" in step]
+    assert cached == ["train"]
+    channels = steps(docs.document)["train"]["Arguments"]["InputDataConfig"]
+    assert {"Get": "Steps.prepare-output.OutputParameters['folder']"} in [
+        one["DataSource"]["S3DataSource"]["S3Uri"] for one in channels
+    ]
+
+
+def test_data_of_another_step_need_no_hub(docs: Definition) -> None:
+    arguments = steps(docs.document)["train"]["Arguments"]
+    assert arguments["EnableNetworkIsolation"] is True
 
 
 def test_everything_that_a_step_reads_is_uploaded(docs: Definition) -> None:

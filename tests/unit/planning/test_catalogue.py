@@ -15,6 +15,7 @@ from catalog import prices
 from catalog.accelerators import by_driver_name, peak_flops
 from catalog.cpu_instances import cpu_instances
 from catalog.instances import accelerators, instance, instances, tables
+from catalog.managed_training import providers
 from launch.prices import refresh_prices, training_prices
 
 FAMILIES = ["p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "g5", "g6", "g6e", "g7e"]
@@ -121,8 +122,10 @@ def test_what_is_asked_for_has_a_price() -> None:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPER_CACHE", str(tmp_path))
     prices._refreshed.cache_clear()
+    providers.cache_clear()
     yield
     prices._refreshed.cache_clear()
+    providers.cache_clear()
 
 
 @pytest.mark.usefixtures("_own_cache")
@@ -152,16 +155,41 @@ def test_what_the_price_list_answers_is_used(monkeypatch: pytest.MonkeyPatch) ->
     assert training_prices(_PriceList(30.0), "us-east-1") == {"p4d.24xlarge": 30.0}
 
 
-class _PriceList:
-    """Answers as the price list does, for one type."""
+@pytest.mark.usefixtures("_own_cache")
+def test_price_list_widens_the_prices_of_customization(monkeypatch: pytest.MonkeyPatch) -> None:
+    lite, micro = "amazon.nova-lite-v1:0", "amazon.nova-micro-v1:0"
+    assert providers()["bedrock-customization"].models[lite].usd_per_1k_tokens is None
+    tokens = {
+        "USE1-NovaLite-Customization-Training": ("1K tokens", 0.002),
+        "USE1-NovaPro-Customization-Training": ("1M tokens", 8.0),
+        "USW2-Llama3-3-70B-Customization-Training": ("1B tokens", 9.0),
+    }
+    monkeypatch.setattr("launch.prices._client", lambda: _PriceList(30.0, tokens))
+    assert refresh_prices("us-east-1") == 0
+    models = providers()["bedrock-customization"].models
+    assert models[lite].usd_per_1k_tokens == 0.002
+    assert models[lite].price_source == f"AWS price list, USE1-NovaLite, {date.today()}"
+    assert models["amazon.nova-pro-v1:0"].usd_per_1k_tokens == 0.008
+    # A unit that is not known is no price, and a model without one keeps that of the table.
+    assert models["meta.llama3-3-70b-instruct-v1:0"].usd_per_1k_tokens is None
+    assert models[micro].usd_per_1k_tokens == 0.001
 
-    def __init__(self, usd: float):
-        self.usd = usd
+
+class _PriceList:
+    """Answers as the price list does, for one type of instance and some usage types of Bedrock."""
+
+    def __init__(self, usd: float, tokens: dict[str, tuple[str, float]] | None = None):
+        self.usd, self.tokens = usd, tokens or {}
 
     def get_paginator(self, _: str) -> _PriceList:
         return self
 
-    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+    def paginate(self, **request: Any) -> list[dict[str, Any]]:
+        if request["ServiceCode"] == "AmazonBedrock":
+            unit, usd = self.tokens.get(request["Filters"][0]["Value"], ("", 0.0))
+            dimension = {"unit": unit, "pricePerUnit": {"USD": str(usd)}}
+            terms = {"OnDemand": {"one": {"priceDimensions": {"one": dimension}}}}
+            return [{"PriceList": [json.dumps({"product": {}, "terms": terms})] if unit else []}]
         hour = {"unit": "Hrs", "pricePerUnit": {"USD": str(self.usd)}}
         product = {
             "product": {"attributes": {"instanceName": "ml.p4d.24xlarge-Training"}},

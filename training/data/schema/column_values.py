@@ -11,7 +11,7 @@ import orjson
 
 from training.data.readers.json_values import parse_json
 from training.data.readers.records import abbreviate
-from training.data.schema.messages import read_messages, read_tools
+from training.data.schema.messages import encoded_messages, read_messages, read_tools
 from training.data.schema.rows import Message, RowError
 
 
@@ -49,24 +49,13 @@ def read_side(value: Any, column: str, part: str) -> str | list[Message]:
         column: Column, for messages.
         part: Part of the shape, for messages.
     """
-    if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
-        value = _messages_of(value)
+    if isinstance(value, str) and (messages := encoded_messages(value)) is not None:
+        value = messages
     if isinstance(value, dict):
         value = [value]
     if isinstance(value, list):
         return read_messages(value, column) if value else []
     return read_string({column: value}, column, part)
-
-
-def _messages_of(text: str) -> Any:
-    """Return the messages that a text encodes in JSON; other text is returned unchanged."""
-    try:
-        value = parse_json(text)
-    except orjson.JSONDecodeError:
-        return text
-    items = value if isinstance(value, list) else [value]
-    are_messages = all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items)
-    return value if are_messages else text
 
 
 def read_system(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import Any
 
@@ -48,11 +47,34 @@ _READ_KEYS = frozenset(
 )
 
 
+_SAYS = frozenset({"content", "value", "tool_calls", "function_call"})
+"""Keys of a message of which it has one at least."""
+
+
+def encoded_messages(text: str) -> list[Any] | None:
+    """Return the messages that a text encodes in JSON; None for other text.
+
+    JSON with a role and nothing that a message says, such as `{"role": "agent", "api": …}`, is an
+    answer of its own format, and stays text.
+    """
+    if not text.lstrip().startswith(('[{"', '{"role"')):
+        return None
+    try:
+        value = parse_json(text)
+    except orjson.JSONDecodeError:
+        return None
+    items = value if isinstance(value, list) else [value]
+    are_messages = all(
+        isinstance(item, dict) and {"role", "from"} & item.keys() and _SAYS & item.keys()
+        for item in items
+    )
+    return items if are_messages else None
+
+
 def unread_keys(value: Any) -> set[str]:
     """Return the keys of messages that are not read, though one of them has a value."""
-    if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
-        with contextlib.suppress(orjson.JSONDecodeError):
-            value = parse_json(value)
+    if isinstance(value, str):
+        value = encoded_messages(value)
     messages = value if isinstance(value, list) else [value]
     return {
         key

@@ -27,9 +27,17 @@ from training.data.schema.rows import PromptRow
 from training.rewards.aggregate import CompositeReward
 
 _SETTINGS = "rewards.json"
-_SECTIONS = ("metadata", "extra_info", "reward_model")
+_SECTIONS = ("extra_info", "metadata", "reward_model")
 """Parts of a sample in which callers put the columns of a row."""
-_REFERENCES = ("reference_answer", "ground_truth", "reference")
+_REFERENCES = (
+    ("metadata", "reference_answer"),
+    ("", "reference_answer"),
+    ("reward_model", "ground_truth"),
+    ("metadata", "ground_truth"),
+    ("", "ground_truth"),
+)
+"""Parts and keys in which callers put the reference, most specific first: the columns of a row may
+have the same names."""
 
 
 def lambda_handler(event: Any, context: Any) -> Any:
@@ -100,10 +108,14 @@ def _answer(name: str, sample: Mapping[str, Any]) -> str:
 def _row(number: int, sample: Mapping[str, Any]) -> PromptRow:
     """Return the row of a sample: its prompt, its reference, and its other columns."""
     columns = {key: value for key, value in sample.items() if key != "messages"}
+    parts = {"": sample}
     for section in _SECTIONS:
         part = columns.pop(section, None)
-        columns |= part if isinstance(part, dict) else {}
-    reference = next((columns[key] for key in _REFERENCES if columns.get(key) is not None), None)
+        parts[section] = part if isinstance(part, dict) else {}
+    for section in _SECTIONS:
+        columns |= parts[section]
+    found = (parts[section].get(key) for section, key in _REFERENCES)
+    reference = next((value for value in found if value is not None), None)
     if reference is not None and not isinstance(reference, str):
         reference = json.dumps(reference, ensure_ascii=False)
     name = str(sample.get("id", number))

@@ -10,14 +10,21 @@ import pytest
 
 from feedback.readers import read_labels
 from feedback.review.command import export_tasks, import_export
+from feedback.review.label_file import REASONS
 from tests.run_commands import read_jsonl
 from training.errors import DataError
 
 
-def annotation(person: Any, value: dict[str, Any], **extra: Any) -> dict[str, Any]:
+def annotation(person: Any, *values: dict[str, Any], **extra: Any) -> dict[str, Any]:
     """Return an annotation as an export has it (https://labelstud.io/guide/export)."""
-    kind = "choices" if "choices" in value else "pairwise"
-    result = [{"value": value, "from_name": "preference", "to_name": "left,right", "type": kind}]
+    result = []
+    for value in values:
+        kind = "choices" if "choices" in value else "textarea" if "text" in value else "pairwise"
+        name = {"choices": "verdict", "textarea": "comment", "pairwise": "preference"}[kind]
+        if set(value.get("choices", ())) & set(REASONS):
+            name = "reasons"
+        to = "left,right" if kind == "pairwise" else "prompt"
+        result.append({"value": value, "from_name": name, "to_name": to, "type": kind})
     return {"id": 1, "completed_by": person, "result": result, "lead_time": 12.5, **extra}
 
 
@@ -59,6 +66,27 @@ def test_choices_survive_the_round_trip(tmp_path: Path, tasks: list[dict[str, An
     labels = read_labels([out])
     assert len(labels.labels) == 41 and len(labels.unlabelled) == 1
     assert {label.first.split()[0] for label in labels.labels} == {"good", "poor"}
+
+
+def test_reasons_and_comments_survive_the_round_trip(
+    tmp_path: Path, tasks: list[dict[str, Any]]
+) -> None:
+    config = (tmp_path / "tasks.xml").read_text()
+    assert all(f'<Choice value="{reason}"/>' in config for reason in REASONS)
+    tasks[0]["annotations"] = [
+        annotation(
+            3, {"selected": "left"}, {"choices": ["correct", "clear"]}, {"text": ["no sources"]}
+        ),
+        annotation(4, {"choices": ["tie"]}, {"selected": "right"}),
+        annotation(5, {"selected": "right"}, {"choices": ["tie"]}),
+    ]
+    export, out = tmp_path / "export.json", tmp_path / "labels.jsonl"
+    export.write_text(json.dumps(tasks[:1]))
+    assert import_export(export, out) == 0
+    first, *ties = read_jsonl(out)
+    assert first["choice"] == tasks[0]["data"]["left_is"] == first["shown_first"]
+    assert (first["reasons"], first["comment"]) == (["correct", "clear"], "no sources")
+    assert [line["choice"] for line in ties] == ["tie", "tie"]
 
 
 def test_what_is_no_export_is_refused_with_every_fault(

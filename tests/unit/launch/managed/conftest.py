@@ -34,6 +34,7 @@ from launch.submission import Submission
 from launch.submit import SubmitRequest, submit
 from launch.targets.bedrock_customization import BedrockCustomizationTarget
 from launch.targets.jumpstart import JumpStartTarget
+from launch.targets.recipes import RecipesTarget
 from launch.targets.sagemaker_serverless import ServerlessTarget
 from tests.factories import write_jsonl
 from tests.unit.launch.conftest import deploy_by_hand
@@ -72,6 +73,11 @@ class ManagedAccount:
     def serverless_target(self) -> ServerlessTarget:
         """Target of serverless customization."""
         return ServerlessTarget(self.session)
+
+    @property
+    def recipes_target(self) -> RecipesTarget:
+        """Target of the hub's recipes."""
+        return RecipesTarget(self.session)
 
     @property
     def jumpstart_target(self) -> JumpStartTarget:
@@ -134,7 +140,7 @@ def managed(
         _publish(client)
         for name in (MICRO, NOVA_2):
             bedrock.add_foundation_model(name, weights)
-        for name in (QWEN, "nova-textgeneration-micro"):
+        for name in (QWEN, "nova-textgeneration-micro", "nova-textgeneration-lite-v2"):
             sagemaker.hub.add(HubContent(name, weights))
         sagemaker.hub.add(HubContent(GATED, weights, gated=True))
         services = (*sagemaker.services, *bedrock.services)

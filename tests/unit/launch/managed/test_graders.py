@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter
 
 from emulator.botocore_schema import validation_errors
 from launch.managed.graders.evaluator import evaluator_request
-from launch.managed.graders.function import function_request
+from launch.managed.graders.function import function_name, function_request
 from launch.managed.graders.package import build_package
 from launch.managed.graders.runtime import regex as stand_in
 from launch.submission import Attempt, Submission
@@ -101,6 +102,25 @@ def test_scores_are_those_of_training(tmp_path: Path) -> None:
     assert len(set(expected.total)) > 3
 
 
+def test_reference_is_not_a_column_of_the_same_name(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "4"}]
+    columns = {"ground_truth": "5", "reference_answer": "6"}
+    event = [
+        {"id": "a", "messages": messages, "reference_answer": "4", "metadata": {"level": 2}},
+        {
+            "id": "b",
+            "messages": messages,
+            "extra_info": columns,
+            "reward_model": {"style": "rule", "ground_truth": "4"},
+        },
+        {"id": "c", "messages": messages, "metadata": {"reference_answer": 4, "ground_truth": "5"}},
+    ]
+    package = build_package(rewards({"kind": "numeric_answer"}), "list")
+    found, error = invoke(package.archive, event, tmp_path)
+    assert not error
+    assert [one["aggregate_reward_score"] for one in found] == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
@@ -136,10 +156,13 @@ def test_equal_rewards_make_equal_bytes() -> None:
     ],
 )
 def test_reward_that_a_function_cannot_compute(section: dict[str, Any], reason: str) -> None:
-    (problem,) = reward_problems(rewards({"kind": "length", "max_words": 9}, section))
+    sections = rewards({"kind": "length", "max_words": 9}, section)
+    (problem,) = reward_problems(sections, is_public=True)
     assert problem.path == "method.reward.1"
     assert reason in problem.message
-    assert "resources.grader" in problem.fix
+    assert "resources.grader, or use --target sagemaker" in problem.fix
+    (problem,) = reward_problems(sections, is_public=False)
+    assert "--target" not in problem.fix
 
 
 @pytest.mark.parametrize(
@@ -210,6 +233,23 @@ def test_bedrock_calls_the_packed_rewards(
     assert target.status(submission).state == "not deployed"
     assert target.delete(submission) == []
     assert arn not in [one["FunctionArn"] for one in functions.list_functions()["Functions"]]
+
+
+def test_nova_on_sagemaker_reads_messages_and_a_list_of_scores(
+    managed: ManagedAccount, job: Callable[..., Path], questions: Path
+) -> None:
+    target = managed.serverless_target
+    path = grpo(job, "jumpstart:nova-textgeneration-lite-v2", "nova", questions)
+    submission, lines = submit_job(path, target)
+    assert "as openai-prompts" in "\n".join(lines)
+    name = function_name(submission.run, target.platform)
+    code = managed.session.client("lambda").get_function(FunctionName=name)["Configuration"]
+    assert code["CodeSha256"] == build_package(rewards(*REWARDS), "list").sha256
+    end = time.monotonic() + 60
+    while not target.status(submission).is_over:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert target.status(submission).state == "not deployed"
 
 
 def test_serverless_has_an_evaluator_of_the_packed_rewards(

@@ -1,0 +1,1 @@
+"""Emulated Kubernetes cluster with AWS's inference operator."""

@@ -1,0 +1,1 @@
+"""Replay of golden prompts on a schedule."""
