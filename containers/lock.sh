@@ -32,7 +32,7 @@ for package in trl datasets pyarrow mlflow-skinny sqlalchemy alembic sqlparse ma
   printf '%s ; python_version < "3"\n' "$package"
 done >"$work/training"
 compile containers/serve/requirements.txt pyproject.toml "$work/build.in" --extra train --extra serve --extra llama-cpp \
-  --extra mask --extra languages \
+  --extra mask --extra languages --extra bedrock \
   --override "$work/neuron" --override "$work/training"
 # The base of the image `prepare` has Python alone.
 compile containers/prepare/requirements.txt pyproject.toml "$work/build.in" --extra prepare

@@ -224,18 +224,18 @@ def _outcome(step: dict[str, Any]) -> str:
     return "cached" if "CacheHitResult" in step else str(step["StepStatus"])
 
 
-def rehearse_execution(file: Path, env: str = "dev") -> ExecutionRehearsal:
+def rehearse_execution(file: Path, name: str, env: str = "dev") -> ExecutionRehearsal:
     """Deploy the platform to an emulated account, and execute a pipeline in it twice.
 
     Args:
         file: Pipeline file.
+        name: Name of the pipeline.
         env: A file of `environments/`.
 
     Raises:
         LaunchError: A part had another outcome than it must have.
     """
     work = Path(tempfile.mkdtemp(prefix="rehearsal-"))
-    name = str(yaml.safe_load(file.read_text(encoding="utf-8"))["name"])
     try:
         environments = _with_pipeline(env, name, work / "environments")
         say("deploying the platform to an emulated account …")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from monitoring.prompt_answer import PromptAnswer
 from monitoring.statistics.control_chart import Baseline, ChartPoint, control_chart
 from training.config.load import read_document
 from training.errors import JobError, Problem
+from training.run_folder import write_whole
 from validation.error_messages import explain
 
 _RATING = "judge_rating"
@@ -96,6 +98,25 @@ def registered_baseline(
         int(metric["items"]),
         bool(metric["higher_is_better"]),
     )
+
+
+def save_baseline(path: Path, baseline: Baseline) -> None:
+    """Write a baseline, for a watch that does not have the registry."""
+    write_whole(path, json.dumps(asdict(baseline), indent=1) + "\n")
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Return the baseline in a file.
+
+    Raises:
+        WatchError: It is no baseline.
+    """
+    try:
+        return Baseline(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WatchError(
+            f"{path} is no baseline that `temper watch` has written: {error}"
+        ) from None
 
 
 def judge_windows(

@@ -39,6 +39,9 @@ class WatchOptions:
         judge: File of a judge.
         judged: Answers of a window that are judged.
         baseline: Registered metric of the judge.
+        baseline_file: Baseline that an earlier watch has written, in place of the registered one.
+        judge_cache: Folder of the judge's replies; below the report's folder if None.
+        judge_is_optional: Leave the judged sample out, with a note, if the judge fails.
         max_cost: Cost limit of the judge in US dollars.
         logged_share: Share of the calls that the log has, such as 1%; what the deployment captures
             if None.
@@ -70,6 +73,9 @@ class WatchOptions:
     judge: Path | None = None
     judged: int = 20
     baseline: str | None = None
+    baseline_file: Path | None = None
+    judge_cache: Path | None = None
+    judge_is_optional: bool = False
     max_cost: float | None = None
     logged_share: str | None = None
     golden: Path | None = None
@@ -131,6 +137,7 @@ def check_options(options: WatchOptions) -> CheckedOptions:
         ("--judge", options.judge),
         ("--golden", options.golden),
         ("--reference", options.reference),
+        ("the baseline", options.baseline_file),
     ):
         if file is not None and not file.exists():
             problems.append(f"{name} {file}: there is no such file")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evaluation.config.scores import LlmJudge
 from evaluation.models.load import default_device
 from evaluation.scores.base import ScoreContext
 from monitoring.call import LoggedCall
@@ -18,15 +19,25 @@ from monitoring.hard_cases import HardCase, find_hard_cases, write_hard_cases
 from monitoring.judged_sample import (
     JudgedSample,
     judge_windows,
+    load_baseline,
     read_single_judge,
     registered_baseline,
+    save_baseline,
 )
 from monitoring.language import language_identifier
 from monitoring.logs.read import CallLog
 from monitoring.measure import ServedModelMeasure
 from monitoring.options import CheckedOptions, WatchOptions
 from monitoring.prompt_answer import PromptAnswer, pair_of_call
-from monitoring.report.document import CASES, REFERENCE, Verdict, WatchReport, WindowReport
+from monitoring.report.document import (
+    BASELINE,
+    CASES,
+    REFERENCE,
+    Verdict,
+    WatchReport,
+    WindowReport,
+)
+from monitoring.statistics.control_chart import Baseline
 from monitoring.statistics.k_of_n import alarms
 from monitoring.usage import Rates, usage_by_model
 from monitoring.watched_model import WatchedModel, source_pairs, training_pairs
@@ -34,6 +45,7 @@ from monitoring.windows import Window, gaps, split_windows
 from preparation.masking import missing_packages
 from safety.binomial import Proportion
 from training.config.data import Source
+from training.errors import RunError
 
 _MOST_CASES = 200
 _SEED = 0
@@ -84,7 +96,7 @@ def measure_traffic(
     judge = None if options.judge is None else read_single_judge(options.judge)
     baseline = None
     if judge is not None:
-        baseline = registered_baseline(served.name, served.evaluations, options.baseline)
+        baseline = _baseline(options, served)
     out.mkdir(parents=True, exist_ok=True)
     identify = language_identifier()
     measure = ServedModelMeasure(served.source, identify)
@@ -94,9 +106,7 @@ def measure_traffic(
     samples = [[pair_of_call(call) for call in one.sample] for one in measured]
     judged = None
     if judge is not None and baseline is not None:
-        cache = out / "judge-cache"
-        context = ScoreContext(default_device(), out, cache, options.max_cost, served.name)
-        judged = judge_windows(judge, samples, baseline, options.judged, context)
+        judged = _judged(judge, samples, baseline, options, served, log, out)
     reports = _window_reports(measured, judged, options, checked, rates, log)
     notes = [*log.notes(), *_notes(windows, reports, options, rates.logged_share)]
     if identify is None:
@@ -122,6 +132,48 @@ def measure_traffic(
         cases,
         training.language_shares(),
     )
+
+
+def _judged(
+    judge: LlmJudge,
+    samples: Sequence[Sequence[PromptAnswer]],
+    baseline: Baseline,
+    options: WatchOptions,
+    served: WatchedModel,
+    log: CallLog,
+    out: Path,
+) -> JudgedSample | None:
+    """Return the ratings of a sample of each window; None, with a remark, if the judge may fail.
+
+    Args:
+        judge: The judge.
+        samples: Sampled pairs of each window.
+        baseline: The registered mean.
+        options: Options of the command.
+        served: Model that serves.
+        log: The log, in whose notes a failure is remarked.
+        out: Folder of the report.
+
+    Raises:
+        RunError: The judge cannot be reached, or its cost limit is reached.
+    """
+    save_baseline(out / BASELINE, baseline)
+    cache = options.judge_cache or out / "judge-cache"
+    context = ScoreContext(default_device(), out, cache, options.max_cost, served.name)
+    try:
+        return judge_windows(judge, samples, baseline, options.judged, context)
+    except RunError as error:
+        if not options.judge_is_optional:
+            raise
+        log.remarks.append(f"no sample was judged: {error}")
+        return None
+
+
+def _baseline(options: WatchOptions, served: WatchedModel) -> Baseline:
+    """Return the registered mean rating, or that of a file."""
+    if options.baseline_file is not None:
+        return load_baseline(options.baseline_file)
+    return registered_baseline(served.name, served.evaluations, options.baseline)
 
 
 def _training_features(

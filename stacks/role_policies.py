@@ -86,7 +86,11 @@ class RolePolicies:
         roles, context = self._roles, self._context
         if not (roles.serving and roles.deployer):
             return
-        roles.serving.attach_policy(*serving.statements(context))
+        watches = [each.watch for each in self._environment.serving.deployments if each.watch]
+        judges = sorted({watch.judge.model for watch in watches if watch.judge})
+        roles.serving.attach_policy(
+            *serving.statements(context), *training.ask_models(context, judges)
+        )
         deploy = model_deployer.sagemaker_statements(context, execution_role=roles.serving.role)
         roles.deployer.attach_policy("Deploy", *deploy)
         roles.deployer.attach_policy("Read", *model_deployer.reading_statements(context))

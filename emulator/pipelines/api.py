@@ -77,6 +77,7 @@ class PipelineApi:
             "CreatePipeline": self._create,
             "UpdatePipeline": self._update,
             "DescribePipeline": self._describe,
+            "ListPipelines": self._list,
             "DeletePipeline": self._delete,
             "StartPipelineExecution": self._start,
             "DescribePipelineExecution": lambda r: self._execution(r).describe(),
@@ -147,6 +148,23 @@ class PipelineApi:
             "LastModifiedTime": pipeline.modified,
             **({"LastRunTime": max(starts)} if starts else {}),
         }
+
+    def _list(self, request: dict[str, Any]) -> dict[str, Any]:
+        keys = (
+            *("PipelineName", "PipelineArn", "PipelineDisplayName", "PipelineDescription"),
+            *("RoleArn", "CreationTime", "LastModifiedTime"),
+        )
+        items = []
+        for name in self._pipelines:
+            described = self._describe({"PipelineName": name})
+            if name.startswith(request.get("PipelineNamePrefix", "")):
+                last = {"LastExecutionTime": described.get("LastRunTime")}
+                summary = {key: described[key] for key in keys if key in described}
+                items.append({**summary, **(last if last["LastExecutionTime"] else {})})
+        items.sort(
+            key=lambda one: one["CreationTime"], reverse=request.get("SortOrder") != "Ascending"
+        )
+        return _page(items, request, "PipelineSummaries")
 
     def _delete(self, request: dict[str, Any]) -> dict[str, Any]:
         pipeline = self._pipeline(request["PipelineName"])

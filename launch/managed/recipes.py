@@ -23,7 +23,7 @@ from launch.aws.create_training_job import (
 from launch.aws.platform_parameters import PlatformParameters
 from launch.errors import LaunchError
 from launch.managed.jobs import HubJob
-from launch.managed.requests import DataAddresses, managed_output_uri
+from launch.managed.requests import DataAddresses, channel, managed_output_uri
 from launch.submission import Submission
 
 _INPUTS, _OUTPUT = "/opt/ml/input/data", "/opt/ml/model"
@@ -165,7 +165,7 @@ def recipe_request(
         },
         "RoleArn": platform["roles/training"],
         "HyperParameters": {"sagemaker_recipe_local_path": f"{_INPUTS}/recipe/{RECIPE_FILE}"},
-        "InputDataConfig": [_channel(name, uri) for name, uri in channels.items() if uri],
+        "InputDataConfig": [channel(name, uri) for name, uri in channels.items() if uri],
         "OutputDataConfig": {
             "S3OutputPath": managed_output_uri(submission.run, platform),
             "KmsKeyId": platform["keys/models"],
@@ -188,12 +188,3 @@ def recipe_request(
         # The user has accepted it: `submit` asks before it sends anything.
         source["ModelAccessConfig"] = {"AcceptEula": True}
     return request
-
-
-def _channel(name: str, uri: str) -> dict[str, Any]:
-    source = {
-        "S3DataType": "S3Prefix",
-        "S3Uri": uri,
-        "S3DataDistributionType": "FullyReplicated",
-    }
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

@@ -164,7 +164,7 @@ def serverless_request(
         "TrainingJobName": submission.latest.name,
         "RoleArn": platform["roles/training"],
         "InputDataConfig": [
-            _channel(name, address, kind)
+            channel(name, address, kind)
             for name, address in (("train", data.train), ("validation", data.validation))
             if address
         ],
@@ -204,7 +204,14 @@ def hyperparameters(
     return {name: str(value) for name, value in {**values, **run.parameters}.items()}
 
 
-def _channel(name: str, uri: str, kind: str) -> dict[str, Any]:
+def channel(name: str, uri: str, kind: str = "S3Prefix") -> dict[str, Any]:
+    """Return an input channel of a training job.
+
+    Args:
+        name: Name of the channel.
+        uri: Address of its objects.
+        kind: Type of the data, `S3DataType`.
+    """
     source = {
         "S3DataType": kind,
         "S3Uri": uri,

@@ -15,6 +15,7 @@ from safety.binomial import Proportion
 
 FORMAT = 1
 REPORT, PAGE, CASES, REFERENCE = "report.json", "report.html", "cases.jsonl", "reference.npz"
+BASELINE, JUDGE = "baseline.json", "judge.yaml"
 """Files of a watch."""
 _NO_ANSWERS = Proportion(0, 0)
 Verdict = Literal["like the training set", "drifted", "too few calls", "no calls"]

@@ -16,24 +16,24 @@ _REASONS = {
     "judge": "it calls a model for each answer, and the cost of the calls could not be limited",
     "model": "it computes scores with torch on the weights of a reward model",
 }
-_FIX = (
-    "Write the ARN of a function of your own in resources.grader, or use --target sagemaker or "
-    "local, where every reward works"
-)
+_FIX = "Write the ARN of a function of your own in resources.grader"
+_OWN = ", or use --target sagemaker, where every reward works"
 
 
-def reward_problems(rewards: Sequence[RewardSection]) -> Iterator[Problem]:
+def reward_problems(rewards: Sequence[RewardSection], *, is_public: bool) -> Iterator[Problem]:
     """Yield a problem for each reward that a Lambda function cannot compute.
 
     Args:
         rewards: Rewards of a method.
+        is_public: Whether the model can be trained on machines of one's own, too.
     """
+    fix = f"{_FIX}{_OWN * is_public}"
     for index, section in enumerate(rewards):
         kind = _kind(section)
         reason = _REASONS.get(kind) or _missing_packages(reward_files([section]))
         if reason:
             key = f"method.reward.{index}" if len(rewards) > 1 else "method.reward"
-            yield Problem(key, f"cannot be packed as a Lambda function: {reason}", kind, _FIX)
+            yield Problem(key, f"cannot be packed as a Lambda function: {reason}", kind, fix)
 
 
 def reward_files(rewards: Sequence[RewardSection]) -> ImportClosure:

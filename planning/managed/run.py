@@ -110,7 +110,8 @@ def read_managed_run(
     # Without its specification, it is unknown which parameters a recipe has.
     known = values.used if specification is not None else (*values.used, *method.keys)
     problems += _ignored(facts, train, kind, known)
-    problems += reward_problems(_packed_rewards(train))
+    is_public = not train.model.source.startswith(BEDROCK)
+    problems += reward_problems(_packed_rewards(train), is_public=is_public)
     if teacher is not None:
         problems += _teacher_problems(facts, teacher)
     if problems:

@@ -15,6 +15,7 @@ from stacks.policies.iam_statements import IamContext
 from stacks.settings.serving import DeploymentSettings
 
 _INPUTS, _OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
+_JUDGE_CACHE = "/opt/ml/processing/judge-cache"
 _MAX_RUNTIME_S = 3600
 _VOLUME_GIB = 50
 
@@ -98,6 +99,7 @@ class DeploymentWatch(Construct):
                 "TEMPER_WATCH_ALARM": f"{self._watch.flagged}/{self._watch.of}",
                 "TEMPER_WATCH_NAMESPACE": names.metrics,
                 "TEMPER_WATCH_LOGGED_SHARE": f"{self._percent}%",
+                **self._judge(),
             },
             "ProcessingInputs": [
                 _input("capture", f"{home}/capture/{self._endpoint}/{VARIANT}/"),
@@ -106,16 +108,7 @@ class DeploymentWatch(Construct):
             ],
             "ProcessingOutputConfig": {
                 "KmsKeyId": self._context.data.key_arn,
-                "Outputs": [
-                    {
-                        "OutputName": "report",
-                        "S3Output": {
-                            "S3Uri": f"{home}/watch/reports/<aws.scheduler.execution-id>",
-                            "LocalPath": _OUTPUT,
-                            "S3UploadMode": "EndOfJob",
-                        },
-                    }
-                ],
+                "Outputs": self._outputs(home),
             },
             "ProcessingResources": {
                 "ClusterConfig": {
@@ -133,8 +126,42 @@ class DeploymentWatch(Construct):
             "Tags": [{"Key": key, "Value": value} for key, value in self._tags.items()],
         }
 
+    def _judge(self) -> dict[str, str]:
+        judge = self._watch.judge
+        if judge is None:
+            return {}
+        return {
+            "TEMPER_WATCH_JUDGE": judge.model,
+            "TEMPER_WATCH_JUDGED": str(judge.judged),
+            "TEMPER_WATCH_MAX_COST": f"{judge.max_usd:g}",
+        }
+
+    def _outputs(self, home: str) -> list[dict[str, Any]]:
+        """Return the outputs: the report of each job, and the replies of the judge.
+
+        The replies lie below the reference, which is an input: no answer is paid for twice.
+        """
+        report = _output("report", f"{home}/watch/reports/<aws.scheduler.execution-id>", _OUTPUT)
+        if self._watch.judge is None:
+            return [report]
+        return [report, _output("judge", f"{home}/watch/reference/judge-cache", _JUDGE_CACHE)]
+
     def _add_alarms(self) -> None:
         watch = self._watch
+        if watch.judge:
+            add_deployment_alarm(
+                self,
+                self._endpoint,
+                self._pages,
+                "quality",
+                what=f"The judged answers of {self._endpoint} are worse than the registered ones, "
+                "or no answer was judged in two windows.",
+                cause="another version or kind of question, or a judge that cannot be called or "
+                "has reached its cost limit.",
+                metric=self._metric("QualityAlarm", "Maximum", watch.every_hours),
+                periods=2,
+                missing_is_fault=True,
+            )
         add_deployment_alarm(
             self,
             self._endpoint,
@@ -179,4 +206,11 @@ def _input(name: str, address: str) -> dict[str, Any]:
             "S3DataType": "S3Prefix",
             "S3InputMode": "File",
         },
+    }
+
+
+def _output(name: str, address: str, folder: str) -> dict[str, Any]:
+    return {
+        "OutputName": name,
+        "S3Output": {"S3Uri": address, "LocalPath": folder, "S3UploadMode": "EndOfJob"},
     }

@@ -234,7 +234,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
-        r"security/(Training|JobWithSecrets)/Policy/Resource",
+        r"security/(Training|JobWithSecrets|Serving)/Policy/Resource",
         "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(

@@ -1,5 +1,7 @@
 """Permissions of a job's container. It starts no other job and changes no setting."""
 
+from collections.abc import Iterable
+
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
@@ -67,7 +69,17 @@ def statements(
 
 def ask_judges(context: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
     """Return the permission to call the judge models of the environment, if it has any."""
-    arns = [arn for judge in environment.bedrock.judges for arn in _model_arns(context, judge)]
+    return ask_models(context, environment.bedrock.judges)
+
+
+def ask_models(context: IamContext, models: Iterable[str]) -> list[iam.PolicyStatement]:
+    """Return the permission to call some models of Bedrock, if there are any.
+
+    Args:
+        context: Names and keys of the environment.
+        models: Ids of models or inference profiles.
+    """
+    arns = [arn for model in models for arn in _model_arns(context, model)]
     return [allow("AskJudges", ["bedrock:InvokeModel"], arns)] if arns else []
 
 

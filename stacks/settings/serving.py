@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stacks.settings.base import InstanceType, SettingsSection, matching
+from stacks.settings.bedrock import ModelId
 from stacks.settings.golden import GoldenSection
 from stacks.settings.training import InstanceTypePattern
 
@@ -116,6 +117,14 @@ class Capture(SettingsSection):
     percent: int = Field(100, ge=1, le=100, description="share of the calls that is captured")
 
 
+class WatchJudge(SettingsSection):
+    """Judge that rates a sample of the captured answers of each window."""
+
+    model: ModelId
+    judged: int = Field(20, ge=1, le=200, description="answers of a window that are judged")
+    max_usd: float = Field(gt=0, description="most US dollars of one job")
+
+
 class Watch(SettingsSection):
     """Comparison of captured calls with the training set, by a processing job on a schedule."""
 
@@ -129,6 +138,7 @@ class Watch(SettingsSection):
     )
     flagged: int = Field(2, ge=1, le=10, description="windows that raise the alarm")
     of: int = Field(3, ge=1, le=10, description="last windows that are looked at")
+    judge: WatchJudge | None = None
 
 
 class Shadow(SettingsSection):

@@ -183,6 +183,11 @@ def _watch(environment: Environment, deployment: DeploymentSettings, key: str) -
         yield f"{key}.watch: it compares captured calls; write capture: {{percent: …}}"
     if "serve" not in environment.images.kinds:
         yield f"{key}.watch.image: images.kinds has no 'serve', whose image the job runs; add it"
+    if watch.judge and watch.judge.model not in environment.bedrock.judges:
+        yield (
+            f"{key}.watch.judge.model: bedrock.judges does not have {watch.judge.model!r}, so that "
+            "no role may call it; add it there"
+        )
     if watch.flagged > watch.of:
         yield f"{key}.watch.flagged: {watch.flagged} of {watch.of} windows; at most {watch.of}"
     if watch.of * watch.every_hours > HOURS_OF_ALARM:

@@ -159,9 +159,12 @@ def _rehearse(
     require("prepare")
     from emulator.execution_scenario import rehearse_execution
     from emulator.pipeline_scenario import rehearse_pipeline
+    from pipeline.load import load_pipeline
 
+    # Problems are reported before the platform is deployed, which takes a while.
+    pipeline, *_ = [load_pipeline(file, overrides(pairs)) for pairs in ([], [better], [worse])]
     if sagemaker:
-        rehearse_execution(file, env)
+        rehearse_execution(file, pipeline.spec.name, env)
     else:
         rehearse_pipeline(file, better, worse, env)
     return 0

@@ -254,6 +254,7 @@ def test_requirements_match_constraints() -> None:
         ("llama-cpp", "serve", ""),
         ("mask", "serve", ""),
         ("languages", "serve", ""),
+        ("bedrock", "serve", ""),
     ):
         locked = (ROOT / f"containers/{kind}/requirements.txt").read_text() + elsewhere
         for requirement in extras[name]:

@@ -64,7 +64,7 @@ def test_an_endpoint_shifts_traffic_and_rolls_back_by_its_alarms(everything: Ass
     assert policy["TerminationWaitInSeconds"] == 600
     named = endpoint["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
     alarms = _all(everything, "serving-assistant", "AWS::CloudWatch::Alarm")
-    watch = {f"temper-all-assistant-{name}" for name in ("drift", "unwatched", "golden")}
+    watch = {f"temper-all-assistant-{name}" for name in ("drift", "unwatched", "quality", "golden")}
     assert {each["AlarmName"] for each in named} | watch == {each["AlarmName"] for each in alarms}
     assert endpoint["RetainAllVariantProperties"] is True
 
@@ -206,13 +206,21 @@ def test_a_watch_starts_a_processing_job_that_sagemaker_accepts(everything: Asse
     configuration = _one(everything, "serving-assistant", "AWS::SageMaker::EndpointConfig")
     assert configuration["DataCaptureConfig"]["DestinationS3Uri"] == f"{home}/capture"
     assert request["AppSpecification"]["ImageUri"].split("@")[0].endswith("temper-all/serve")
-    options = options_from_environment(request["Environment"])
+    variables = request["Environment"]
+    assert max(len(value) for value in variables.values()) <= 256
+    judged = ("TEMPER_WATCH_JUDGE", "TEMPER_WATCH_JUDGED", "TEMPER_WATCH_MAX_COST")
+    assert [variables[name] for name in judged] == [
+        *("us.anthropic.claude-haiku-4-5-20251001-v1:0", "20", "0.5")
+    ]
+    options = options_from_environment({k: v for k, v in variables.items() if k not in judged})
     check_options(replace(options, reference=None))
     for name, where in (("capture", options.log), ("model", options.model)):
         assert places[name]["LocalPath"] == where
     assert str(options.reference).startswith(places["reference"]["LocalPath"])
     output = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]
     assert output["LocalPath"] == str(options.out)
+    replies = request["ProcessingOutputConfig"]["Outputs"][1]["S3Output"]
+    assert replies["S3Uri"] == f"{places['reference']['S3Uri']}judge-cache"
 
 
 def test_a_watch_alarms_on_k_of_n_windows(everything: Assembly) -> None:

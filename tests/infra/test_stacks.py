@@ -442,7 +442,9 @@ def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: As
     """A composite alarm that is in ALARM would hide each later fault of its area."""
     direct = {"monitor-silent", "handler-errors", "undelivered-messages"}
     # Those of a deployment name it, and page without a function; the last starts a copy instead.
-    direct |= {f"assistant-{kind}" for kind in ("errors", "latency", "drift", "unwatched")}
+    direct |= {
+        f"assistant-{kind}" for kind in ("errors", "latency", "drift", "unwatched", "quality")
+    }
     direct |= {f"drafts-{kind}" for kind in ("errors", "latency", "capacity", "wake")}
     replayed = ("assistant", "drafts", "drafts-nova", "lite", "support")
     direct |= {f"{deployment}-golden" for deployment in replayed}

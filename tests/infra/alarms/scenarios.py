@@ -452,6 +452,27 @@ METRICS = [
         hours=9 * 24,
     ),
     MetricScenario(
+        "judged answers are worse from the second day on",
+        "assistant-quality",
+        True,
+        _daily(lambda day: float(day > 0)),
+        hours=96,
+    ),
+    MetricScenario(
+        "judged answers are worse on one day",
+        "assistant-quality",
+        False,
+        _daily(lambda day: float(day == 1)),
+        hours=96,
+    ),
+    MetricScenario(
+        "the judge fails each day",
+        "assistant-quality",
+        True,
+        _daily(lambda day: 0.0 if day < 1 else None),
+        hours=9 * 24,
+    ),
+    MetricScenario(
         "the job that watches a deployment fails once",
         "assistant-unwatched",
         False,

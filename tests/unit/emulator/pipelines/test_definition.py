@@ -108,6 +108,9 @@ def test_a_name_is_taken_once_and_can_be_updated_and_deleted(account: PipelineAc
     assert after["PipelineDescription"] == "other" and after["RoleArn"] == ROLE
     assert after["PipelineDefinition"] == before["PipelineDefinition"]
     assert after["LastModifiedTime"] > before["LastModifiedTime"]
+    account.create(processing("a"), name="other")
+    listed = account.sagemaker.list_pipelines(PipelineNamePrefix="do")["PipelineSummaries"]
+    assert [one["PipelineName"] for one in listed] == ["docs"]
     account.sagemaker.delete_pipeline(PipelineName="docs", ClientRequestToken="d" * 32)
     with pytest.raises(account.sagemaker.exceptions.ResourceNotFound):
         account.sagemaker.describe_pipeline(PipelineName="docs")

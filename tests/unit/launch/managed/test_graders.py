@@ -156,10 +156,13 @@ def test_equal_rewards_make_equal_bytes() -> None:
     ],
 )
 def test_reward_that_a_function_cannot_compute(section: dict[str, Any], reason: str) -> None:
-    (problem,) = reward_problems(rewards({"kind": "length", "max_words": 9}, section))
+    sections = rewards({"kind": "length", "max_words": 9}, section)
+    (problem,) = reward_problems(sections, is_public=True)
     assert problem.path == "method.reward.1"
     assert reason in problem.message
-    assert "resources.grader" in problem.fix
+    assert "resources.grader, or use --target sagemaker" in problem.fix
+    (problem,) = reward_problems(sections, is_public=False)
+    assert "--target" not in problem.fix
 
 
 @pytest.mark.parametrize(
