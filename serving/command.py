@@ -75,8 +75,9 @@ def run_server(options: ServeOptions) -> int:
         ModelError: The model cannot be loaded.
     """
     adapters = check_options(options)
+    vllm = options.engine == "vllm" or (options.engine == "auto" and _takes_vllm(options, adapters))
     listener = bind(options.host, options.port)
-    if options.engine == "vllm" or (options.engine == "auto" and _takes_vllm(options, adapters)):
+    if vllm:
         from serving.vllm.command_line import serve_with_vllm
 
         return serve_with_vllm(options, adapters, listener)
@@ -99,14 +100,26 @@ def run_server(options: ServeOptions) -> int:
 
 
 def _takes_vllm(options: ServeOptions, adapters: Mapping[str, str]) -> bool:
-    """Return whether vLLM is usable here and serves the model; say why not if it is usable."""
+    """Return whether vLLM is usable here and serves the model; say why not if it is usable.
+
+    Raises:
+        ServeError: It does not, and an option needs it.
+    """
     from serving.vllm.selection import own_architectures, vllm_is_usable, why_not_vllm
 
-    if not vllm_is_usable():
-        return False
-    reasons = why_not_vllm(options, adapters, own_architectures())
-    for reason in reasons:
-        sys.stderr.write(f"vLLM is installed, and does not serve this model: {reason}\n")
+    usable = vllm_is_usable()
+    reasons = ["it is not installed, or finds no GPU"]
+    if usable:
+        reasons = why_not_vllm(options, adapters, own_architectures())
+    if reasons and options.tensor_parallel:
+        raise ServeError(
+            f"--tensor-parallel {options.tensor_parallel}: vLLM alone shares a model between "
+            f"devices, and it does not serve this model here: {'; '.join(reasons)}. Leave it out, "
+            f"or mend that"
+        )
+    if usable:
+        for reason in reasons:
+            sys.stderr.write(f"vLLM is installed, and does not serve this model: {reason}\n")
     return not reasons
 
 

@@ -2,7 +2,8 @@
 
 Safetensors are compared with `transformers serve`, a GGUF file of them with llama.cpp's own server.
 In each round every server is started in turn and answers 1, 4 and 16 clients. Numbers are medians
-over the rounds; answers are greedy, and the texts of all servers are compared.
+over the rounds; answers are greedy, and the texts of all servers are compared. Three rounds take
+about ten minutes on two cores that have nothing else to do.
 """
 
 from __future__ import annotations
@@ -23,14 +24,23 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from benchmarks.readme_tables import circumstances, table, write_section
 from benchmarks.serving.load import LoadResult, measure
-from benchmarks.serving.servers import ON_GGUF, ON_SAFETENSORS, ServerContestant, running
+from benchmarks.serving.servers import (
+    ON_GGUF,
+    ON_SAFETENSORS,
+    ServerContestant,
+    ServerProcess,
+    running,
+)
 from training.export.formats import gguf
 
 TOKENIZER = Path("../shared/data/models/tokenizers/gpt-neox-20b/tokenizer.json")
 CLIENTS = (1, 4, 16)
 PROMPT_WORDS, LEAST_REQUESTS = 48, 4
-TURNS = 9
-HEADER = ("clients", "server", "first token, ms", "between tokens, ms", "tokens/s", "Temper is")
+TURNS = 5
+HEADER = (
+    *("clients", "server", "first token, ms", "between tokens, ms", "tokens/s", "Temper is"),
+    "CPU ms/token",
+)
 WORDS = ("the", "model", "reads", "a", "prompt", "and", "writes", "an", "answer", "while", "others")
 Results = dict[tuple[str, int], list[LoadResult]]
 
@@ -100,10 +110,10 @@ def run_apart(
         results: Takes the measurements.
     """
     for server in servers:
-        with running(server, model, log) as url:
-            warm_up(server, url, model, tokens)
+        with running(server, model, log) as process:
+            warm_up(server, process, model, tokens)
             for clients in CLIENTS:
-                run_one(server, url, model, tokens, clients, results)
+                run_one(server, process, model, tokens, clients, results)
 
 
 def run_in_turns(
@@ -121,46 +131,52 @@ def run_in_turns(
         results: Takes the measurements.
     """
     with ExitStack() as stack:
-        urls = [stack.enter_context(running(server, model, log)) for server in servers]
-        for server, url in zip(servers, urls, strict=True):
-            warm_up(server, url, model, tokens)
+        pairs = [(one, stack.enter_context(running(one, model, log))) for one in servers]
+        for server, process in pairs:
+            warm_up(server, process, model, tokens)
         for _ in range(TURNS):
             for clients in CLIENTS:
-                for server, url in zip(servers, urls, strict=True):
-                    run_one(server, url, model, tokens, clients, results)
+                for server, process in pairs:
+                    run_one(server, process, model, tokens, clients, results)
 
 
-def warm_up(server: ServerContestant, url: str, model: Path, tokens: int) -> None:
+def warm_up(server: ServerContestant, process: ServerProcess, model: Path, tokens: int) -> None:
     """Send requests of which the first is slower than those that follow.
 
     Args:
         server: The server.
-        url: Its address.
+        process: Its process.
         model: Folder or file of the model.
         tokens: Tokens of each answer.
     """
-    measure(url, _body(server, model, tokens), prompts(1), 1)
+    measure(process, _body(server, model, tokens), prompts(1), 1)
 
 
 def run_one(
-    server: ServerContestant, url: str, model: Path, tokens: int, clients: int, results: Results
+    server: ServerContestant,
+    process: ServerProcess,
+    model: Path,
+    tokens: int,
+    clients: int,
+    results: Results,
 ) -> None:
     """Measure a server under a number of clients.
 
     Args:
         server: The server.
-        url: Its address.
+        process: Its process.
         model: Folder or file of the model.
         tokens: Tokens of each answer.
         clients: Number of clients.
         results: Takes the measurement.
     """
-    result = measure(url, _body(server, model, tokens), prompts(clients), clients)
+    result = measure(process, _body(server, model, tokens), prompts(clients), clients)
     results[server.name, clients].append(result)
     print(
         f"{server.name}, {clients} clients: {result.tokens_per_second:.1f} tokens/s, "
         f"first {1000 * result.first_token:.0f} ms, "
-        f"between {1000 * result.inter_token:.1f} ms",
+        f"between {1000 * result.inter_token:.1f} ms, "
+        f"CPU {1000 * result.server_cpu:.2f} ms/token",
         flush=True,
     )
 
@@ -191,6 +207,7 @@ def rows(servers: Sequence[ServerContestant], results: Results) -> list[list[obj
                     ""
                     if server.name == ours
                     else f"{median(ratios):.2f}× ({min(ratios):.2f}–{max(ratios):.2f})",
+                    f"{1000 * median(one.server_cpu for one in found):.2f}",
                 ]
             )
     return lines
@@ -263,7 +280,8 @@ def _setting(size: int, tokens: int) -> str:
     return (
         f"A Llama of {size / 1e6:.0f}M parameters with random weights on a CPU; prompts of about "
         f"{PROMPT_WORDS} tokens,\ngreedy answers of {tokens}, streamed to clients on the same "
-        f"machine: {LEAST_REQUESTS} requests, or one of each client."
+        f"machine: {LEAST_REQUESTS} requests, or one of each client. CPU time is that of the "
+        f"server,\nwith the reading of prompts."
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx2
 
+from benchmarks.serving.servers import ServerProcess
+
 
 @dataclass(frozen=True)
 class StreamedAnswer:
@@ -38,31 +40,37 @@ class LoadResult:
         first_token: Median time to the first token, in seconds.
         inter_token: Median time between two tokens of an answer, in seconds.
         tokens_per_second: Tokens of all answers per second.
+        server_cpu: CPU time of the server per token, with the reading of prompts, in seconds.
         texts: Texts of the answers, in the order of the prompts.
     """
 
     first_token: float
     inter_token: float
     tokens_per_second: float
+    server_cpu: float
     texts: tuple[str, ...]
 
 
-def measure(url: str, body: dict[str, Any], prompts: Sequence[str], clients: int) -> LoadResult:
+def measure(
+    server: ServerProcess, body: dict[str, Any], prompts: Sequence[str], clients: int
+) -> LoadResult:
     """Return the measurement of a server.
 
     Args:
-        url: Address of the server.
+        server: The server.
         body: Body of each request, without its prompt.
         prompts: Prompts, dealt to the clients.
         clients: Number of clients, each of which waits for an answer before it asks again.
     """
-    begun = time.perf_counter()
-    answers = asyncio.run(_run_clients(url, body, prompts, clients))
-    seconds = time.perf_counter() - begun
+    begun, cpu_s = time.perf_counter(), server.cpu_s()
+    answers = asyncio.run(_run_clients(server.url, body, prompts, clients))
+    seconds, cpu_s = time.perf_counter() - begun, server.cpu_s() - cpu_s
+    tokens = sum(answer.tokens for answer in answers)
     return LoadResult(
         median(answer.begun for answer in answers),
         median((a.seconds - a.begun) / max(1, a.tokens - 1) for a in answers),
-        sum(answer.tokens for answer in answers) / seconds,
+        tokens / seconds,
+        cpu_s / tokens,
         tuple(answer.text for answer in answers),
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 
 _START_SECONDS = 180
 
@@ -58,9 +59,27 @@ ON_GGUF = (
 )
 
 
+@dataclass(frozen=True)
+class ServerProcess:
+    """Server that runs.
+
+    Attributes:
+        url: Its address.
+        pid: Its process.
+    """
+
+    url: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has taken, in seconds."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
+
 @contextmanager
-def running(server: ServerContestant, model: Path, log: Path) -> Iterator[str]:
-    """Run a server while the context lasts, and yield its address.
+def running(server: ServerContestant, model: Path, log: Path) -> Iterator[ServerProcess]:
+    """Run a server while the context lasts.
 
     Args:
         server: The server.
@@ -78,7 +97,7 @@ def running(server: ServerContestant, model: Path, log: Path) -> Iterator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, process, log)
-            yield url
+            yield ServerProcess(url, process.pid)
         finally:
             process.terminate()
             try:

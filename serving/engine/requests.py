@@ -35,7 +35,7 @@ class AnswerSettings:
 
 @dataclass(frozen=True)
 class AnswerPart:
-    """Part of an answer: what one step of the engine adds.
+    """Part of an answer: what one step of the engine adds, or several.
 
     Attributes:
         text: Text that is added.
@@ -53,6 +53,17 @@ class AnswerPart:
     prompt_log_probs: tuple[TokenLogProb, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
+
+    def followed_by(self, other: AnswerPart) -> AnswerPart:
+        """Return this part and the one that follows it as one part."""
+        return AnswerPart(
+            self.text + other.text,
+            self.token_count + other.token_count,
+            self.log_probs + other.log_probs,
+            self.prompt_log_probs + other.prompt_log_probs,
+            other.finish_reason,
+            other.error,
+        )
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ from serving.engine.base import TIMED_OUT, UNLOADED, AnswerEngine
 from serving.engine.requests import AnswerPart, GenerationRequest
 from serving.errors import RequestError
 from serving.http.metrics import ServingMetrics
-from serving.http.part_delivery import NumberedPart, PartDelivery, PartQueue
+from serving.http.part_delivery import NumberedPart, PartDelivery, PartQueue, next_parts
 from serving.http.request_log import RequestLog
 from serving.protocol.prepared import PreparedRequest
 
@@ -73,9 +73,13 @@ class AnswerService:
         parts: PartQueue = asyncio.Queue()
         deadline = time.monotonic() + self.limits.timeout
 
+        silent = set(range(count))  # answers without a token
+
         def receiver(index: int) -> GenerationRequest:
             def deliver(part: AnswerPart) -> None:
-                self._delivery.deliver(loop, parts, (index, part))
+                urgent = index in silent or part.finish_reason is not None
+                silent.discard(index)
+                self._delivery.deliver(loop, parts, (index, part), urgent=urgent)
 
             answer = prepared.answers[index]
             return GenerationRequest(
@@ -91,13 +95,13 @@ class AnswerService:
                 self.engine.submit(request)
             clocks = [_AnswerClock(self.metrics, request) for request in requests]
             while open_requests:
-                index, part = await parts.get()
-                clocks[index].observe(part)
-                if part.finish_reason == "error":
-                    raise RequestError(part.error, _STATUS_OF_ERRORS.get(part.error, 500))
-                if part.finish_reason:
-                    open_requests.discard(index)
-                yield index, part
+                for index, part in await next_parts(parts):
+                    clocks[index].observe(part)
+                    if part.finish_reason == "error":
+                        raise RequestError(part.error, _STATUS_OF_ERRORS.get(part.error, 500))
+                    if part.finish_reason:
+                        open_requests.discard(index)
+                    yield index, part
         finally:
             self._active -= count
             for index in open_requests:
@@ -120,7 +124,9 @@ class _AnswerClock:
             if self._last is None:
                 self._metrics.first_token.observe(now - self._request.arrived)
             else:
-                self._metrics.inter_token.observe(now - self._last)
+                between = (now - self._last) / part.token_count
+                for _ in range(part.token_count):
+                    self._metrics.inter_token.observe(between)
             self._last = now
             self._tokens += part.token_count
             self._metrics.generation_tokens += part.token_count

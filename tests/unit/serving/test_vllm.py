@@ -101,6 +101,20 @@ def test_models_that_vllm_cannot_serve(tmp_path: Path) -> None:
         check_options(ServeOptions(folder, engine="transformers", tensor_parallel=2))
 
 
+@pytest.mark.parametrize("usable", [False, True])
+def test_no_other_engine_ignores_tensor_parallelism(
+    usable: bool, chat_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.vllm.selection.vllm_is_usable", lambda: usable)
+    monkeypatch.setattr("serving.vllm.selection.vllm_problems", lambda *_: [])
+    monkeypatch.setattr("serving.vllm.selection.own_architectures", lambda: frozenset({"Other"}))
+    with pytest.raises(ServeError) as caught:
+        run_server(ServeOptions(chat_folder, port=0, tensor_parallel=2))
+    assert "--tensor-parallel 2: vLLM alone shares a model between devices" in str(caught.value)
+    why = "no implementation of its own of Llama" if usable else "not installed, or finds no GPU"
+    assert why in str(caught.value)
+
+
 def test_runs_are_served_with_adapters_of_their_weights(tmp_path: Path) -> None:
     run, trained = make_run(tmp_path), tmp_path / "trained"
     options, adapters = with_folders(ServeOptions(str(run)), {"a": adapter(trained)})
