@@ -142,7 +142,7 @@ def test_two_steps_of_one_name_are_found(docs: Definition) -> None:
     assert "prepare: two steps have this name" in definition_problems(document)
 
 
-def test_what_cannot_run_in_aws_is_said_at_once(tmp_path: Path) -> None:
+def test_steps_that_cannot_run_in_aws_are_all_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
     (tmp_path / "prepare.yaml").write_text(
         "name: p\nprepare: {sources: rows.jsonl, split: {validation: 5%}}\n"
