@@ -124,22 +124,24 @@ class RolePolicies:
             *([processing.remove_unfinished(context)] if roles.processing else []),
         )
         roles.engineer.attach_policy("Read", *engineer.reading_statements(context))
-        # In one policy: IAM attaches ten to a role, and the budget needs one.
+        # In few policies: IAM attaches ten to a role, and the budget needs one.
         statements = engineer.serving_statements(context, import_role=roles.bedrock_import.role)
         if roles.pipeline:
             statements += pipeline.engineer_statements(context, roles.pipeline.role)
-        if roles.customization and roles.grader:
-            statements += managed_customization.engineer_statements(
-                context, role=roles.customization.role, grader=roles.grader.role
+        if environment.hyperpod.enabled:
+            statements += engineer.cluster_statements(
+                context, eks_cluster_arn=self._eks_cluster_arn()
             )
         roles.engineer.attach_policy("Serving", *statements)
+        if roles.customization and roles.grader:
+            roles.engineer.attach_policy(
+                "Customization",
+                *managed_customization.engineer_statements(
+                    context, role=roles.customization.role, grader=roles.grader.role
+                ),
+            )
         if environment.images.build:
             roles.engineer.attach_policy("Builds", *image_builds.statements(self._stack.names))
-        if environment.hyperpod.enabled:
-            roles.engineer.attach_policy(
-                "Clusters",
-                *engineer.cluster_statements(context, eks_cluster_arn=self._eks_cluster_arn()),
-            )
         roles.engineer.attach_policy(
             "Fences",
             *self._guardrails(),

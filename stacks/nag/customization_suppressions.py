@@ -3,7 +3,7 @@
 from stacks.nag.suppression import Suppression
 
 _ROLE = r"security/BedrockCustomization/Policy/Resource"
-_ENGINEER = r"security/Engineer/Serving/Resource"
+_ENGINEER = r"security/Engineer/Customization/Resource"
 _JOBS = r"security/(Training|JobWithSecrets)/Policy/Resource"
 _ARN = r"arn:<AWS::Partition>:"
 _ACCOUNT = r"[a-z0-9-]*:(\d+|<AWS::AccountId>):"

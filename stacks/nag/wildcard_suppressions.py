@@ -71,7 +71,7 @@ WILDCARDS = (
         _wildcard(r"\*"),
         r"security/Engineer/Serving/Resource",
         "Starting an import supports no resource; what it may read is bounded by the one role that "
-        "may be passed to it.",
+        "may be passed to it. fsx:DescribeFileSystems lists file systems and reads no file.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + rf"pipeline/{PREFIX}-\*(/execution/\*)?"),
@@ -207,14 +207,9 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),
-        r"security/Engineer/Clusters/Resource",
+        r"security/Engineer/Serving/Resource",
         "Session Manager names a session after the user who started it, so people can end their "
         "own sessions only.",
-    ),
-    Suppression(
-        _wildcard(r"\*"),
-        r"security/Engineer/Clusters/Resource",
-        "fsx:DescribeFileSystems supports no resource; it lists file systems and reads no file.",
     ),
     Suppression(
         _wildcard(
