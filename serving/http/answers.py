@@ -121,7 +121,7 @@ class _AnswerClock:
         """Measure a part."""
         now = time.monotonic()
         if part.token_count:
-            # The tokens of a part are given the mean of their times; those of the first came at once.
+            # Tokens of a part share its time; those of the first part came at once.
             following, between = part.token_count, 0.0
             if self._last is None:
                 self._metrics.first_token.observe(now - self._request.arrived)
