@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployment.account import DeploymentAccount, connect_account
 from deployment.quote import total_usd
 from deployment.record import Deployment, model_of_tags
-from deployment.sagemaker.requests import FILES
+from deployment.sagemaker.requests import FILES, SETTINGS
 from deployment.targets.base import (
     AnsweringTarget,
     DeploymentTarget,
@@ -26,6 +26,8 @@ from monitoring.logs.invocation_setting import invocation_log
 _CAPTURING = ("endpoint", "async")
 _OF_BEDROCK = ("bedrock-import", "bedrock-on-demand", "bedrock-throughput")
 _KINDS = (*_CAPTURING, "component", *_OF_BEDROCK)
+_REQUESTS = '{ $.format = "temper-request" }'
+_PRINTING = f"{SETTINGS}LOG_REQUESTS"
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -63,16 +65,16 @@ def find_deployed_log(name: str, environment: str) -> DeployedLog:
     """
     account = connect_account(environment)
     found, target = _find(account, name, environment)
-    place, share = _place(account, found)
+    logged = _logged(account, found)
     return DeployedLog(
-        place,
+        logged.place,
         found.model or model_of_tags(found.tags),
         total_usd(found.instances, account.environment.region) if found.instances else None,
         (lambda body: target.ask(name, body)) if isinstance(target, AnsweringTarget) else None,
         account.client,
-        found.address if found.to in _OF_BEDROCK else None,
+        logged.served_as,
         target.serving_since(name) if isinstance(target, TimedTarget) else None,
-        share,
+        logged.share,
     )
 
 
@@ -103,19 +105,27 @@ def _names(target: DeploymentTarget) -> Iterator[str]:
         yield f"{deployment.name} ({deployment.to})"
 
 
-def _place(account: DeploymentAccount, found: Deployment) -> tuple[S3Uri | LogGroup, float]:
-    """Return where the calls of a deployment are logged, and the share that is.
+class _Logged(NamedTuple):
+    """Place of a deployment's calls, the model that the log names for them, and the logged share.
+
+    The model is None if the log has the calls of no other.
+    """
+
+    place: S3Uri | LogGroup
+    served_as: str | None = None
+    share: float = 1.0
+
+
+def _logged(account: DeploymentAccount, found: Deployment) -> _Logged:
+    """Return where the calls of a deployment are logged.
 
     Raises:
         LogError: They are not logged.
     """
     if found.to in _OF_BEDROCK:
-        return invocation_log(account, found.address), 1.0
+        return _Logged(invocation_log(account, found.address), found.address)
     if found.to == "component":
-        raise LogError(
-            f"{found.name} is a component, and SageMaker captures no calls of endpoints with "
-            f"components. Deploy it with --to endpoint and --capture 100%, or let its callers log"
-        )
+        return _component_log(account, found)
     with explain_aws_errors(f"describing {found.address}"):
         described = account.client("sagemaker").describe_endpoint(EndpointName=found.address)
     capture = described.get("DataCaptureConfig", {})
@@ -125,4 +135,33 @@ def _place(account: DeploymentAccount, found: Deployment) -> tuple[S3Uri | LogGr
             f"deployment as code); calls are logged from then on"
         )
     folder = S3Uri(account.platform["buckets/runs"], f"{FILES}/{found.name}/capture")
-    return folder, capture["CurrentSamplingPercentage"] / 100
+    return _Logged(folder, None, capture["CurrentSamplingPercentage"] / 100)
+
+
+def _component_log(account: DeploymentAccount, found: Deployment) -> _Logged:
+    """Return the log group of a component, whose container prints its requests.
+
+    SageMaker captures no calls of endpoints with components. An adapter answers in the container of
+    its base.
+
+    Raises:
+        LogError: The container does not print them.
+    """
+    client = account.client("sagemaker")
+    name = account.resource_name(found.name)
+    with explain_aws_errors(f"describing {name}"):
+        component = client.describe_inference_component(InferenceComponentName=name)
+        base = component["Specification"].get("BaseInferenceComponentName")
+        if base:
+            name = base
+            component = client.describe_inference_component(InferenceComponentName=base)
+        model = client.describe_model(ModelName=component["Specification"]["ModelName"])
+    if model["PrimaryContainer"].get("Environment", {}).get(_PRINTING) != "-":
+        raise LogError(
+            f"{found.name} is a component, whose calls SageMaker does not capture, and its "
+            f"container does not print them. Deploy {'its base' if base else 'it'} with --setting "
+            f"LOG_REQUESTS=-; the engine vLLM cannot print them: use --to endpoint --capture 100%"
+        )
+    group = LogGroup(f"/aws/sagemaker/InferenceComponents/{name}", _REQUESTS)
+    # A base answers by the name of its deployment, an adapter by that of its component.
+    return _Logged(group, account.resource_name(found.name) if base else found.name)

@@ -20,6 +20,10 @@ class ServeError(TemperError):
     exit_code = 2
 
 
+STANDARD_OUTPUT = Path("-")
+"""Value of `log_requests` for the standard output."""
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """Options of `temper serve`.
@@ -41,7 +45,8 @@ class ServeOptions:
             of Transformers loads any rank if it is None.
         tensor_parallel: Devices that share the model, with vLLM; None for all GPUs that divide its
             attention heads.
-        log_requests: Folder of the log of requests and answers; None for no log.
+        log_requests: Folder of the log of requests and answers, `-` for the standard output; None
+            for no log.
     """
 
     model: str
@@ -170,6 +175,8 @@ def _log_problems(options: ServeOptions) -> list[str]:
     from preparation.masking import missing_packages
 
     problems = [f"--log-requests: {missing}" for missing in [missing_packages()] if missing]
+    if options.log_requests == STANDARD_OUTPUT:
+        return problems
     if options.log_requests.exists() and not options.log_requests.is_dir():
         problems.append(f"--log-requests {options.log_requests}: it is a file, not a folder")
     return problems

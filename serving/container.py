@@ -30,6 +30,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "TIMEOUT": ("timeout", float),
     "MAX_LORA_RANK": ("max_lora_rank", int),
     "TENSOR_PARALLEL": ("tensor_parallel", int),
+    "LOG_REQUESTS": ("log_requests", Path),
 }
 _ADAPTERS = "ADAPTERS"
 

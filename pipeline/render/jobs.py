@@ -278,7 +278,10 @@ def evaluate_steps(context: RenderContext, name: str, step: EvaluateStep) -> Ren
         data_set=context.pipeline.spec.name,
         container=container,
     )
-    job = _job_step(name, "Processing", substitute(request, references))
+    # The addresses of the model, the suite and the version in production name their content; that
+    # of another model may not.
+    named = not step.against.startswith("s3://")
+    job = _job_step(name, "Processing", substitute(request, references), cached=named)
     job["PropertyFiles"] = [
         {
             "PropertyFileName": DECISIONS,

@@ -90,16 +90,7 @@ def price_run(
             if run.kind == "grpo"
             else "the tokens of the teacher are billed too, at its on-demand price"
         )
-    return ManagedQuote(
-        provider=run.provider.name,
-        title=run.provider.title,
-        model=run.model.name,
-        technique=run.method.technique,
-        tokens=tokens,
-        cost_usd=cost,
-        price=source,
-        left=run.left,
-    )
+    return _quote(run, tokens, cost, source)
 
 
 def _price_instances(
@@ -121,6 +112,17 @@ def _price_instances(
             f"{resources.instance} at {known.on_demand_usd:.2f} USD per hour, {known.source}, "
             f"{known.date}"
         )
+    return _quote(run, tokens, cost, text, max_hours=hours)
+
+
+def _quote(
+    run: ManagedRun,
+    tokens: Range,
+    cost: Range | None,
+    source: str,
+    *,
+    max_hours: float | None = None,
+) -> ManagedQuote:
     return ManagedQuote(
         provider=run.provider.name,
         title=run.provider.title,
@@ -128,8 +130,8 @@ def _price_instances(
         technique=run.method.technique,
         tokens=tokens,
         cost_usd=cost,
-        price=text,
+        price=source,
         left=run.left,
-        billing="instances",
-        max_hours=hours,
+        billing=run.provider.billing,
+        max_hours=max_hours,
     )

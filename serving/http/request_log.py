@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 import uuid
@@ -59,7 +60,7 @@ class RequestLog:
     """Log in a folder: files of JSON Lines that only their owner reads, the oldest removed.
 
     Args:
-        folder: The folder.
+        folder: The folder; None for the standard output, which a container's service collects.
         mask: Masks the texts of an exchange.
         max_bytes: Size from which another file is begun.
         max_files: Files that are kept.
@@ -71,7 +72,7 @@ class RequestLog:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         mask: Mask,
         *,
         max_bytes: int = _MAX_BYTES,
@@ -83,8 +84,9 @@ class RequestLog:
         self._queue: queue.Queue[_Exchange | None] = queue.Queue(max_queue)
         self._file: IO[str] | None = None
         self.dropped = 0
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._open()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._open(folder)
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
         self._thread.start()
 
@@ -159,12 +161,17 @@ class RequestLog:
             self._file.close()
 
     def _write(self, exchange: _Exchange) -> None:
+        line = json.dumps(self._masked(exchange), ensure_ascii=False) + "\n"
+        if self._folder is None:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            return
         assert self._file is not None
-        self._file.write(json.dumps(self._masked(exchange), ensure_ascii=False) + "\n")
+        self._file.write(line)
         self._file.flush()
         if self._file.tell() >= self._max_bytes:
             self._file.close()
-            self._open()
+            self._open(self._folder)
 
     def _masked(self, exchange: _Exchange) -> dict[str, Any]:
         texts = ["".join(answer.text) for answer in exchange.answers]
@@ -190,12 +197,12 @@ class RequestLog:
         ]
         return {**exchange.record, "request": {key: prompt, **request}, "answers": answers}
 
-    def _open(self) -> None:
+    def _open(self, folder: Path) -> None:
         """Begin another file, and remove the oldest beyond the limit."""
         name = f"{_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}.jsonl"
-        handle = os.open(self._folder / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        handle = os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self._file = os.fdopen(handle, "a", encoding="utf-8")
-        for old in sorted(self._folder.glob(f"{_PREFIX}*.jsonl"))[: -self._max_files]:
+        for old in sorted(folder.glob(f"{_PREFIX}*.jsonl"))[: -self._max_files]:
             old.unlink(missing_ok=True)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from serving.command import ServeError, ServeOptions
+from serving.command import STANDARD_OUTPUT, ServeError, ServeOptions
 from serving.http.answers import AnswerService, RequestLimits
 from serving.http.app import build_app
 from serving.http.metrics import ServingMetrics
@@ -37,7 +37,7 @@ def _request_log(options: ServeOptions) -> RequestLog | None:
     from preparation.masking import RowMask
 
     try:
-        return RequestLog(folder, RowMask().mask)
+        return RequestLog(None if folder == STANDARD_OUTPUT else folder, RowMask().mask)
     except OSError as error:
         raise ServeError(f"--log-requests {folder}: {error.strerror or error}") from None
 

@@ -53,7 +53,7 @@ def _serve(
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 600.0,
     log_requests: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Log requests and answers, masked, for temper watch."),
+        typer.Option(metavar="FOLDER", help="Log requests, masked, for temper watch; - to print."),
     ] = None,
     registry: RegistryOption = DEFAULT_REGISTRY,
 ) -> int:

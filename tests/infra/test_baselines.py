@@ -87,7 +87,7 @@ def test_a_renamed_construct_is_a_loss(prod_templates: dict[str, Any]) -> None:
     assert found == {("deleted", old, True), ("created", "Renamed", False)}
 
 
-def test_a_stack_that_goes_takes_its_data_with_it(prod_templates: dict[str, Any]) -> None:
+def test_the_removal_of_a_stack_is_a_loss_of_its_data(prod_templates: dict[str, Any]) -> None:
     after = {k: v for k, v in prod_templates.items() if k != "storage"}
     lost = [c.resource_type for c in changes(prod_templates, after) if c.loses_data]
     assert lost.count("AWS::S3::Bucket") == 4

@@ -9,7 +9,7 @@ from tests.infra.deploy_rehearsal import CDK, ENVIRONMENTS, rehearse, report
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_stack_deploys_twice_and_goes(
+def test_every_stack_deploys_twice_and_is_deleted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert CDK.exists(), "make .venv/.node installs the CDK command line"

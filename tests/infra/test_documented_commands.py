@@ -151,7 +151,7 @@ def test_the_calls_of_the_aws_commands_are_their_operations() -> None:
             assert operation in {xform_name(c[0].partition(":")[2], "-") for c in calls}, command
 
 
-def test_everything_that_the_launcher_asks_of_aws_is_a_call_of_a_command() -> None:
+def test_every_call_of_the_launcher_belongs_to_a_command() -> None:
     called = {call[0] for user, calls in COMMANDS.values() if user in ROLES for call in calls}
     files = [file for folder in ("launch", "temper") for file in (ROOT / folder).rglob("*.py")]
     for file in FOR_ADMINISTRATORS:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,4 +195,38 @@ def test_an_event_that_is_delivered_twice_starts_one_execution(
     finish(bus, account)
     account.clock.advance(timedelta(days=2).total_seconds())
     bus.put(event)
-    assert len(executions(bus)) == 1 and bus.outcomes == ["started", "unchanged"]
+    assert len(executions(bus)) == 1 and bus.outcomes == ["started", "delivered again"]
+
+
+@pytest.mark.parametrize("digest", ["sha256:0123456789abcdef", "2026-11-30 (äö)", "…", "-"])
+def test_any_digest_of_a_manifest_starts(bus: Bus, digest: str) -> None:
+    bus.manifest = {"digest": digest}
+    bus.alarm("ALARM")
+    assert bus.outcomes == ["started"]
+
+
+def test_two_alarms_at_the_same_time_start_one_execution(
+    bus: Bus, account: PipelineAccount
+) -> None:
+    """Both calls of the function list the executions before either has started one."""
+    listed = account.sagemaker.list_pipeline_executions(PipelineName="temper-all-docs")
+    bus.sagemaker = Stale(account.sagemaker, listed)
+    bus.alarm("ALARM")
+    bus.alarm("ALARM", "temper-all-answers-judged-worse")
+    bus.sagemaker = account.sagemaker
+    finish(bus, account)
+    assert executions(bus) == ["Succeeded"]
+
+
+@dataclass
+class Stale:
+    """Client that lists the executions of a moment ago."""
+
+    sagemaker: Any
+    listed: dict[str, Any]
+
+    def get_paginator(self, name: str) -> Any:
+        return SimpleNamespace(paginate=lambda **request: [self.listed])
+
+    def start_pipeline_execution(self, **request: Any) -> Any:
+        return self.sagemaker.start_pipeline_execution(**request)

@@ -179,7 +179,7 @@ def test_environments_of_different_accounts_may_share_a_prefix(tmp_path: Path) -
         (b"name: dev\x00\n", "not valid YAML: unacceptable character #x0000"),
     ],
 )
-def test_a_file_that_is_no_environment(tmp_path: Path, content: str | bytes, text: str) -> None:
+def test_a_file_that_is_not_an_environment(tmp_path: Path, content: str | bytes, text: str) -> None:
     raw = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "dev.yaml").write_bytes(raw)
     with pytest.raises(SettingsError, match=text):

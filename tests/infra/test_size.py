@@ -13,7 +13,7 @@ RESOURCES, BODY = 400, 800_000
 
 
 @pytest.mark.parametrize("name", ["dev", "prod", "everything"])
-def test_templates_have_room(
+def test_templates_are_well_below_the_size_limit(
     assembly_of: Callable[[str], Assembly], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = []

@@ -48,7 +48,7 @@ NO_JOB: list[tuple[str, bytes | Job, list[str]]] = [
 
 
 @pytest.mark.parametrize(("job", "words"), [c[1:] for c in NO_JOB], ids=[c[0] for c in NO_JOB])
-def test_job_that_cannot_be(
+def test_invalid_job(
     document: Job,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -159,7 +159,7 @@ def assert_clear(message: str, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("make", "words"), [c[1:] for c in NO_DATA], ids=[c[0] for c in NO_DATA])
-def test_data_that_cannot_be(
+def test_invalid_data(
     document: Job, tmp_path: Path, make: Callable[[Path], str], words: list[str]
 ) -> None:
     job = changed(document, data={"train": make(tmp_path)}, train={"max_steps": 2})
@@ -228,7 +228,7 @@ NO_MODEL: list[tuple[str, Callable[[Path, Path], str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("make", "words"), [c[1:] for c in NO_MODEL], ids=[c[0] for c in NO_MODEL])
-def test_model_that_cannot_be(
+def test_invalid_model(
     document: Job,
     tiny_model: Path,
     tmp_path: Path,
@@ -254,7 +254,9 @@ NO_RUN: list[tuple[str, Job, list[str]]] = [
 
 
 @pytest.mark.parametrize(("sections", "words"), [c[1:] for c in NO_RUN], ids=[c[0] for c in NO_RUN])
-def test_run_that_cannot_be(document: Job, tmp_path: Path, sections: Job, words: list[str]) -> None:
+def test_run_that_cannot_be_started(
+    document: Job, tmp_path: Path, sections: Job, words: list[str]
+) -> None:
     code, message = train_worker(changed(document, **sections), tmp_path)
     assert code == 4, message
     assert_clear(message, words)

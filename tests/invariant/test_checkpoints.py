@@ -120,7 +120,7 @@ def test_damaged_checkpoint_is_passed_over(
     assert find_corruption(cut.path / "checkpoints/checkpoint-8") is None, "not written again"
 
 
-def test_undamaged_run_goes_on_from_the_newest(
+def test_undamaged_run_resumes_from_the_newest_checkpoint(
     job: dict[str, Any], whole: Run, cut: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert first_step_after(cut, caplog, job) == 9
@@ -128,7 +128,7 @@ def test_undamaged_run_goes_on_from_the_newest(
     assert_identical(cut, whole)
 
 
-def test_all_damaged_starts_anew_and_says_so(
+def test_a_run_whose_checkpoints_are_all_damaged_starts_over_with_a_warning(
     job: dict[str, Any], whole: Run, cut: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     truncate(cut.path / "checkpoints/checkpoint-8")

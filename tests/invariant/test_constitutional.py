@@ -261,7 +261,7 @@ def test_stages_start_from_what_those_before_left(job: dict[str, Any], tmp_path:
 
 
 @pytest.mark.slow
-def test_one_command_goes_from_prompts_to_an_aligned_model(
+def test_one_command_trains_an_aligned_model_from_prompts(
     job: dict[str, Any], tmp_path: Path
 ) -> None:
     run = train_by_command(staged(job), tmp_path / "home")

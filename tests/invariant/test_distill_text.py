@@ -67,7 +67,7 @@ def test_answers_are_rows_to_learn_from(
         assert body["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_conversations_keep_their_form(
+def test_conversations_stay_conversations(
     job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     prompt = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Go on."}]

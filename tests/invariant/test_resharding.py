@@ -101,7 +101,7 @@ CHANGES: list[tuple[Shape, Shape]] = [
     CHANGES,
     ids=[f"{b[0]} zero {b[1]} to {a[0]} zero {a[1]}" for b, a in CHANGES],
 )
-def test_goes_on_in_another_shape(
+def test_resumes_with_another_number_of_processes_or_zero_stage(
     job: dict[str, Any],
     whole: Run,
     begun: Callable[[Shape], Run],
@@ -124,7 +124,9 @@ def test_goes_on_in_another_shape(
     assert leftovers(again) == []
 
 
-def test_an_adapter_goes_on_in_another_shape(job: dict[str, Any], tmp_path: Path) -> None:
+def test_an_adapter_resumes_with_another_number_of_processes(
+    job: dict[str, Any], tmp_path: Path
+) -> None:
     """Names in memory and on disk differ for adapters, most of all for magnitudes."""
     tuned = {
         **changed(job, model={"freeze": {}}, train={"learning_rate": 1e-2}),

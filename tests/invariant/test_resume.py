@@ -37,7 +37,7 @@ def chosen(document: dict[str, Any], runs: Path, *, fresh: bool = False) -> Path
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
-def test_unfinished_run_goes_on(
+def test_unfinished_run_resumes(
     document: dict[str, Any], unfinished: RunFolder, tmp_path: Path, state: Any
 ) -> None:
     unfinished.set_state(state)
@@ -108,7 +108,7 @@ def test_a_resolved_job_is_the_same_job(document: dict[str, Any], unfinished: Ru
     assert resolved_yaml(unfinished.job) == resolved_yaml(job)
 
 
-def test_a_folder_that_is_no_run(document: dict[str, Any], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run(document: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "tiny/latest").mkdir(parents=True)
     assert chosen(document, tmp_path).exists()
 

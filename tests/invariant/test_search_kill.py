@@ -1,4 +1,4 @@
-"""A search that is killed, and started again, has the trials of one that was not."""
+"""A search that is killed and resumed, or taken over, has the trials of one that was not."""
 
 from __future__ import annotations
 
@@ -28,11 +28,26 @@ JOB = changed(
 )
 
 
-def _start(job: Path, home: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "temper", "search", str(job), "--out", str(home), *options]
+def _start(
+    job: Path, home: Path, *options: str, folder: Path | None = None
+) -> subprocess.Popen[str]:
+    """Start a search, or join one, in a working folder; in the checkout if it is None."""
+    if folder is not None:
+        folder.mkdir()
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "temper", "search", str(job), "--out", str(home), *options],
+        cwd=folder or ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
 
 
 def _results(home: Path) -> dict[str, Any]:
@@ -54,10 +69,7 @@ def test_a_killed_search_resumes_with_the_same_trials(tmp_path: Path) -> None:
     assert "the job as written" in output
 
     killed = _start(job, tmp_path / "killed")
-    second_round = tmp_path / "killed/search/latest/trials/0002.yaml"
-    while not second_round.exists():
-        assert killed.poll() is None, killed.communicate()[0]
-        time.sleep(0.1)
+    _wait_for(tmp_path / "killed/search/latest/trials/0002.yaml", killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     again = _start(job, tmp_path / "killed")
@@ -73,3 +85,27 @@ def test_a_killed_search_resumes_with_the_same_trials(tmp_path: Path) -> None:
     seeds = json.loads((folder / "result.json").read_text())["seeds"]
     assert len(seeds["best"]) == 2 and seeds["best"][0] != seeds["best"][1]
     assert "With other seeds" in (folder / "report.html").read_text()
+
+
+def test_a_process_that_joined_finishes_the_search_of_one_that_was_killed(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump(changed(JOB, search={"max_cost": "1 USD", "usd_per_hour": 1.0})))
+    alone = _start(job, tmp_path / "alone")
+    output, _ = alone.communicate()
+    assert alone.returncode == 0, output
+
+    home = tmp_path / "shared"
+    folder = home / "search/latest"
+    first = _start(job, home, "--slots", "1", folder=tmp_path / "a")
+    _wait_for(folder / "trials/0000.yaml", first)
+    joined = _start(job, home, "--join", "--slots", "1", folder=tmp_path / "b")
+    _wait_for(folder / "trials/0001.yaml", joined)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    output, _ = joined.communicate()
+    assert joined.returncode == 0, output
+    assert f"joins the search of process {first.pid}" in output
+    shared, whole = _results(home), _results(tmp_path / "alone")
+    assert shared["trials"] == whole["trials"] and len(shared["trials"]) == 3
+    assert shared["result"]["values"] == whole["result"]["values"]
+    assert 0 < shared["result"]["cost_usd"] <= 1

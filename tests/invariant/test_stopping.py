@@ -96,7 +96,7 @@ def test_stopped_run_ends_with_the_same_bits(
     assert leftovers(again) == []
 
 
-def test_told_to_stop_while_starting(document: dict[str, Any], tmp_path: Path) -> None:
+def test_stop_signal_while_starting(document: dict[str, Any], tmp_path: Path) -> None:
     """From the first tenth of a second on, in imports, while reading data, loading the model."""
     for delay_s in (0.1, 0.6, 1.5, 3, 5, 7):
         process = start_command(document, tmp_path)

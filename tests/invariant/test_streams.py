@@ -13,7 +13,7 @@ from tests.run_commands import Run, assert_identical, changed, train_here
 
 
 @pytest.mark.parametrize("packing", [False, True], ids=["rows", "packed"])
-def test_stream_goes_on(document: dict[str, Any], tmp_path: Path, packing: bool) -> None:
+def test_stream_resumes(document: dict[str, Any], tmp_path: Path, packing: bool) -> None:
     rows = write_jsonl(tmp_path / "rows.jsonl", docstring_pairs(300))
     job = changed(
         document,
@@ -38,7 +38,7 @@ def test_stream_goes_on(document: dict[str, Any], tmp_path: Path, packing: bool)
     assert_identical(again, whole)
 
 
-def test_stream_as_it_stands_takes_every_row_once_before_any_twice(
+def test_an_unshuffled_stream_reads_each_row_once_per_epoch(
     document: dict[str, Any], tmp_path: Path
 ) -> None:
     rows = write_jsonl(tmp_path / "rows.jsonl", docstring_pairs(50))

@@ -189,7 +189,7 @@ def expected_of(name: str, weights: dict[str, torch.Tensor], x: torch.Tensor) ->
 
 
 @pytest.mark.parametrize("name", [name for name in HOWS if name != "fusion"])
-def test_a_layer_says_what_its_formula_says(shop: Shop, trained: Trained, name: str) -> None:
+def test_a_layer_equals_its_formula(shop: Shop, trained: Trained, name: str) -> None:
     run = trained("lora", name)
     layer: Any = shop.loaded(run.path / "model").get_submodule(LAYER)
     x = torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(0))
@@ -279,7 +279,7 @@ def test_the_members_stay_as_they_were(shop: Shop, trained: Trained, name: str) 
         "stack",
     ],
 )
-def test_it_goes_on_to_the_same_bits(
+def test_a_resumed_run_has_the_same_bits(
     shop: Shop, trained: Trained, tmp_path: Path, name: str
 ) -> None:
     document = shop.composed(HOWS[name], checkpoint={"every": "10 steps"})
@@ -495,7 +495,7 @@ def test_what_it_does_not_go_with_is_refused(document: dict[str, Any]) -> None:
         parse_job(job({"kind": "parallel", "weights": [1, 1]}, method={"kind": "dpo"}), "test")
 
 
-def test_a_pass_begins_anew(shop: Shop, trained: Trained) -> None:
+def test_a_pass_starts_over(shop: Shop, trained: Trained) -> None:
     """A prompt of one token is no continuation of the answer before it."""
     model = shop.loaded(trained("lora", "gate per sequence").path / "model")
     one, long = torch.tensor([[9]]), torch.tensor([[5, 6, 7, 8, 3, 2]])

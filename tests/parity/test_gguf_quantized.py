@@ -128,7 +128,9 @@ def test_the_command_records_what_quantization_costs(
     )
 
 
-def test_a_type_that_cannot_be_written_says_what_to_do(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_type_that_cannot_be_written_is_refused_with_a_fix(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     with pytest.raises(
         JobError, match=r"OUTTYPE: no type that is written .*Q4_K_M.*llama-quantize"
     ):

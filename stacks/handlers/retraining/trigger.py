@@ -1,13 +1,15 @@
 """Start of a pipeline when there is a reason: new data, a schedule, an alarm, feedback, a base.
 
 The function decides by what AWS knows of earlier executions, and keeps nothing itself. The token
-of a start is a digest of the pipeline, the data and the event, so that an event that is delivered
-twice starts one execution.
+of a start is a digest of the pipeline, the data and the newest execution, so that two events at the
+same time, which see the same executions, start one. The name of an execution ends with a digest of
+its event, so that an event that is delivered again starts none.
 """
 
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
+_NAME_CHARACTERS = 12
 _DONE, _RUNNING = "Succeeded", ("Executing", "Stopping")
 
 
@@ -91,16 +94,22 @@ def start(
     sagemaker = client("sagemaker")
     digest = str(manifest.get("digest", ""))
     executions = list(_executions(sagemaker, settings, now))
+    event_digest = _digest(reason.event)[:_NAME_CHARACTERS]
+    seen = [one for one in executions if _name(one).endswith(f"-{event_digest}")]
+    if seen:
+        return {"outcome": "delivered again", "detail": _arn(seen[0])}
     refused = _refusal(executions, settings, digest, now, after_failure=reason.kind != "alarm")
     if refused:
         return refused
-    token = hashlib.sha256("|".join((settings.pipeline, digest, reason.event)).encode()).hexdigest()
+    newest = _arn(executions[0]) if executions else "none"
+    # A name has letters, digits and hyphens only, and a digest may be `sha256:…`.
+    short = re.sub("[^A-Za-z0-9]", "", digest)[:_NAME_CHARACTERS] or "unknown"
     answer = sagemaker.start_pipeline_execution(
         PipelineName=settings.pipeline,
-        PipelineExecutionDisplayName=f"{reason.kind}-{(digest or token)[:12]}",
+        PipelineExecutionDisplayName=f"{reason.kind}-{short}-{event_digest}",
         PipelineExecutionDescription=f"{reason.detail} [data {digest or 'unknown'}]",
         PipelineParameters=[{"Name": "Reason", "Value": reason.detail}],
-        ClientRequestToken=token,
+        ClientRequestToken=_digest(settings.pipeline, digest, newest),
     )
     return {"outcome": "started", "detail": str(answer["PipelineExecutionArn"])}
 
@@ -201,6 +210,14 @@ def _refusal(
         limit = f"${spent:.2f} with this execution, and ${settings.monthly_usd:.2f} are allowed"
         return {"outcome": "over budget", "detail": limit}
     return None
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("|".join(texts).encode()).hexdigest()
+
+
+def _name(execution: dict[str, Any]) -> str:
+    return str(execution.get("PipelineExecutionDisplayName", ""))
 
 
 def _month(moment: datetime) -> tuple[int, int]:

@@ -96,7 +96,7 @@ def test_a_package_that_cannot_be_read_is_named_by_its_arn(stub: Stub) -> None:
     assert subject(event) == f"Rejected: {ARN}"
 
 
-def test_a_package_that_failed_says_so(described: Described) -> None:
+def test_a_failed_package_is_reported(described: Described) -> None:
     detail = {**PACKAGE["detail"], "ModelPackageStatus": "Failed"}
     event = with_model_version({**PACKAGE, "detail": detail}, described(OURS))
     assert subject(event) == "Failed: support@1.4.0"

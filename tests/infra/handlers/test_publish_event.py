@@ -98,7 +98,7 @@ def _read(account: dict[str, Any]) -> list[str]:
     return [json.loads(m["Body"])["Message"] for m in answer.get("Messages", [])]
 
 
-def test_a_duplicate_is_told_once(account: dict[str, Any]) -> None:
+def test_a_duplicate_is_reported_once(account: dict[str, Any]) -> None:
     assert _tell(account, FAILED)["published"] is True
     assert _tell(account, AGAIN)["published"] is False
     [told] = _read(account)

@@ -370,7 +370,7 @@ def test_an_endpoint_of_another_environment_is_left_alone(account: Account) -> N
     assert account.run("endpoint") == {"deleted": [], "kept": [], "failed": []}
 
 
-def test_an_endpoint_that_is_gone_is_content(account: Account) -> None:
+def test_an_endpoint_that_is_gone_counts_as_deleted(account: Account) -> None:
     account.has_endpoint("temper-dev-chat", {rule.UNTIL: PAST})
     account.sagemaker.add_client_error(
         "describe_endpoint", "ValidationException", 'Could not find endpoint "temper-dev-chat".'

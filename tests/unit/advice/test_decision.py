@@ -19,14 +19,14 @@ def test_reasons_add_up_to_the_points() -> None:
         assert scored.points == sum(reason.points for reason in scored.reasons)
 
 
-def test_an_excluded_way_is_never_advised() -> None:
+def test_an_excluded_approach_is_never_advised() -> None:
     decision = decide(FACTS, {"lora": "does not fit", "qlora": "does not fit"})
     assert decision.advised is not None and decision.advised.approach not in ("lora", "qlora")
     assert not {"lora", "qlora"} & {scored.approach for scored in decision.alternatives}
     assert decide(FACTS, {scored.approach: "no" for scored in decision.approaches}).advised is None
 
 
-def test_alternatives_differ_from_the_advised_way() -> None:
+def test_alternatives_differ_from_the_advised_approach() -> None:
     approaches = [scored.approach for scored in decide(FACTS, {}).alternatives]
     assert len(approaches) == 2 and "qlora" not in approaches
 

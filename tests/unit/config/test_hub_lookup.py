@@ -93,7 +93,7 @@ def test_model_that_cannot_be_downloaded(
     assert message in ask_hub(name, "model", revision).problem
 
 
-def test_hub_that_is_busy_is_no_problem(hub: str) -> None:
+def test_busy_hub_is_not_an_error(hub: str) -> None:
     answer = ask_hub("owner/busy", "model")
     assert answer.problem == "" and "HTTP 503" in answer.unknown and not answer.unreachable
 

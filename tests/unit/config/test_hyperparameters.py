@@ -125,7 +125,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_text_that_is_no_json(tmp_path: Path) -> None:
+def test_text_that_is_not_json(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"bf16": "true,\n}')
     with pytest.raises(JobError, match=r"settings\.json"):

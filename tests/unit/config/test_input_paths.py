@@ -112,7 +112,7 @@ def test_names_that_are_no_paths(folder: Path) -> None:
         ({"trian": {}}, 2, "trian"),
     ],
 )
-def test_told_before_torch_is_loaded(
+def test_problems_are_reported_before_torch_is_loaded(
     sections: dict[str, Any], code: int, message: str, folder: Path
 ) -> None:
     program = (

@@ -63,7 +63,7 @@ def test_locations_of_methods(
     assert (path or "method.teacher.source") in named(document)
 
 
-def test_a_folder_of_the_machine_that_trains_is_no_input(
+def test_a_folder_on_the_training_machine_is_not_uploaded(
     minimal: dict[str, Any], tmp_path: Path
 ) -> None:
     sharding = {"zero": 3, "offload": "nvme", "nvme_path": str(tmp_path)}

@@ -106,7 +106,9 @@ def test_each_is_refused_with_its_replacement(
         assert "Trainium" not in str(error)
 
 
-def test_everything_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_problems_are_reported_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = document(
         sharding={"zero": 3, "offload": "cpu"},
         adapter={"kind": "qlora"},

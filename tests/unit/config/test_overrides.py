@@ -90,7 +90,7 @@ def test_a_stage_there_is_not(stages: Path) -> None:
         load_job(stages, "stages.third.data.limit=7")
 
 
-def test_overrides_of_what_is_no_job(tmp_path: Path) -> None:
+def test_overrides_of_a_document_that_is_not_a_job(tmp_path: Path) -> None:
     path = tmp_path / "list.yaml"
     path.write_text("- 1\n")
     with pytest.raises(JobError):

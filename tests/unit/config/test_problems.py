@@ -342,7 +342,7 @@ FILES: list[tuple[str, bytes, str]] = [
 @pytest.mark.parametrize(
     ("content", "words"), [f[1:] for f in FILES], ids=[f[0].replace(" ", "-") for f in FILES]
 )
-def test_file_that_is_no_job(tmp_path: Path, content: bytes, words: str) -> None:
+def test_file_that_is_not_a_job(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "job.yaml"
     path.write_bytes(content)
     with pytest.raises(JobError) as caught:

@@ -56,7 +56,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert (cache.entry("k", write("whole")) / "a.txt").read_text() == "whole"
 
 
-def test_no_space_is_said_so(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "c", tmp_path / "o")
 
     def full(folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_one_of_several_processes_builds(tmp_path: Path) -> None:
     assert (tmp_path / "built").read_text() == "x"
 
 
-def test_keys_tell_their_parts_apart() -> None:
+def test_cache_keys_separate_their_parts() -> None:
     keys = [cache_key("a", "b"), cache_key("ab", ""), cache_key("a", "b", ""), cache_key("b", "a")]
     assert len(set(keys)) == 4
     assert cache_key("a", 1) == cache_key("a", 1)

@@ -76,7 +76,7 @@ def test_text() -> None:
     assert read({"content": "a"}, "dialogue") == TextRow("x:1", "a")
 
 
-def test_messages_and_sharegpt_say_the_same() -> None:
+def test_messages_and_sharegpt_give_the_same_rows() -> None:
     expected = DialogueRow("x:1", [USER, SAID])
     assert read({"messages": [USER, SAID]}) == expected
     turns = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
@@ -109,7 +109,7 @@ def test_tool_calls_in_both_forms() -> None:
     assert row.tools == [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
 
 
-def test_arguments_that_are_no_json_stay_as_they_were_said() -> None:
+def test_tool_arguments_that_are_not_json_stay_text() -> None:
     flat = {"name": "weather", "arguments": '{"city": ""Berlin""}'}
     row = read({"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [flat]}]})
     assert isinstance(row, DialogueRow)
@@ -193,7 +193,7 @@ NO = {"role": "assistant", "content": "no"}
         {"messages": [USER, SAID], "chosen": [USER, SAID], "rejected": [USER, NO]},
     ],
 )
-def test_preferences_beside_conversations(values: dict[str, Any]) -> None:
+def test_preferences_next_to_conversations(values: dict[str, Any]) -> None:
     row = read(values, "preference")
     assert isinstance(row, PreferenceRow)
     assert row.prompt == [USER] and row.chosen == [SAID]
@@ -249,7 +249,7 @@ def test_labels_of_good_and_bad(label: Any, good: bool) -> None:
 
 
 @pytest.mark.parametrize("label", [None, 0.7, 2, "perhaps"])
-def test_labels_that_say_neither(label: Any) -> None:
+def test_labels_that_are_neither_true_nor_false(label: Any) -> None:
     with pytest.raises(RowError, match="label is not true or false"):
         read({"prompt": "p", "completion": "c", "label": label}, "unpaired")
 
@@ -309,7 +309,7 @@ def test_a_named_shape_must_fit() -> None:
         ({"messages": [USER, SAID], "tools": "not json"}, "tools is not JSON"),
     ],
 )
-def test_rows_that_cannot_be_used_say_why(values: dict[str, Any], message: str) -> None:
+def test_unusable_rows_are_reported_with_a_reason(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RowError, match=message):
         read(values)
 
@@ -338,7 +338,7 @@ def test_a_call_written_the_old_way_is_a_call() -> None:
 
 
 @pytest.mark.parametrize("history", [[["q", "a"]], '[["q", "a"]]'])
-def test_what_was_said_before_a_prompt_is_kept(history: Any) -> None:
+def test_history_before_a_prompt_is_kept(history: Any) -> None:
     row = read({"instruction": "b", "output": "c", "system": "s", "history": history})
     assert isinstance(row, DialogueRow)
     assert [m["content"] for m in row.messages] == ["s", "q", "a", "b", "c"]
@@ -361,12 +361,12 @@ def test_parts_of_text_are_joined_however_they_are_spelled() -> None:
         ({"prompt": "a", "completion": "b", "history": [["q"]]}, "not a question and its answer"),
     ],
 )
-def test_what_is_not_text_is_said(values: dict[str, Any], message: str) -> None:
+def test_content_that_is_not_text_is_reported(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RowError, match=message):
         read(values)
 
 
-def test_an_empty_list_of_images_is_no_image() -> None:
+def test_an_empty_list_of_images_is_accepted() -> None:
     assert isinstance(read({"messages": [USER, SAID], "images": []}), DialogueRow)
 
 
@@ -377,7 +377,7 @@ def test_labelled_conversations_are_not_all_learned() -> None:
     assert isinstance(kept, DialogueRow)
 
 
-def test_a_pair_beside_its_conversation_has_it_as_prompt() -> None:
+def test_a_conversation_next_to_a_pair_is_its_prompt() -> None:
     values = {"conversations": [USER], "chosen": SAID, "rejected": WORSE}
     row = read(values, "preference")
     assert isinstance(row, PreferenceRow)

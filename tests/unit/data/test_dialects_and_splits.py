@@ -47,7 +47,7 @@ def test_a_table_reads_back_as_it_was_written(
     assert values(path) == [{"prompt": p, "completion": c} for p, c in FIELDS]
 
 
-def test_spaces_before_quotes_are_no_content(tmp_path: Path) -> None:
+def test_spaces_before_quotes_are_not_content(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('prompt,completion\nx,  "a, ""b""\n c"\n "y", z\n')
     assert values(path) == [
@@ -72,7 +72,7 @@ def test_utf16_without_a_mark_is_named(suffix: str, encoding: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".txt"])
-def test_a_byte_order_mark_is_no_content(suffix: str, tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_content(suffix: str, tmp_path: Path) -> None:
     content = {".csv": "text\na\n", ".jsonl": '{"text": "a"}\n', ".json": '[{"text": "a"}]'}
     path = tmp_path / f"a{suffix}"
     path.write_text(content.get(suffix, "a\n"), encoding="utf-8-sig")

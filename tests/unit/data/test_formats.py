@@ -48,7 +48,7 @@ def test_every_format_holds_the_same_records(tmp_path: Path, kind: str, packed: 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_reading_goes_on_from_any_position(tmp_path: Path, kind: str, packed: bool) -> None:
+def test_reading_resumes_at_any_position(tmp_path: Path, kind: str, packed: bool) -> None:
     path = write(tmp_path, kind)
     path = gzipped(path) if packed else path
     whole = read(path)
@@ -56,7 +56,7 @@ def test_reading_goes_on_from_any_position(tmp_path: Path, kind: str, packed: bo
         assert read(path, record.position) == whole[index:]
 
 
-def test_text_goes_on_from_any_position(tmp_path: Path) -> None:
+def test_reading_text_resumes_at_any_position(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(f"Paragraph {i} " + "word " * 100 for i in range(40)))
     whole = read(path)
@@ -200,7 +200,7 @@ def test_a_table_that_pandas_wrote_is_named_with_its_orientation(
         {},
     ],
 )
-def test_a_row_of_objects_is_no_pandas_table(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_a_row_of_objects_is_not_a_pandas_table(tmp_path: Path, row: dict[str, Any]) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [row])
     assert [record.values for record in read(path) if isinstance(record, SourceRecord)] == [row]
 

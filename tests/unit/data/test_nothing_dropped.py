@@ -126,7 +126,7 @@ def test_a_bad_answer_is_refused_in_any_row(first: Any, bad: Any, values: dict[s
         )
 
 
-def test_a_label_that_is_no_judgment_is_no_obstacle() -> None:
+def test_a_label_column_without_judgements_is_ignored() -> None:
     values = {"prompt": "q", "completion": "a", "label": 0}
     stated = SchemaReader(Source(source="x", shape="prompt_completion"), "dialogue")
     assert isinstance(stated.read(SourceRecord("x:1", values)), CompletionRow)
@@ -213,7 +213,7 @@ def test_pretraining_prefers_text_to_a_conversation_row_by_row(
     )
 
 
-def test_a_conversation_beside_texts_is_named_when_it_is_not_learned(tmp_path: Path) -> None:
+def test_an_unread_conversation_next_to_texts_is_reported(tmp_path: Path) -> None:
     rows = [{"text": "a document", "messages": [USER, SAID], "notes": "x"}] * 2
     job = make_job(write_jsonl(tmp_path / "a.jsonl", rows), method="pretrain")
     run = prepare(job, byte_level(), cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")

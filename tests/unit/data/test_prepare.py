@@ -98,7 +98,7 @@ def test_one_bad_line_in_very_many_is_found_quickly(prepared: Prepare, tmp_path:
     assert time.monotonic() - start < 60
 
 
-def test_nothing_left_says_what_would_help(prepared: Prepare, tmp_path: Path) -> None:
+def test_data_without_usable_rows_is_refused_with_a_fix(prepared: Prepare, tmp_path: Path) -> None:
     rows = [{"prompt": "the cat sat " * (20 + i), "completion": "yes"} for i in range(5)]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     with pytest.raises(DataError, match=r"all 5 rows lost their answer") as error:
@@ -187,7 +187,7 @@ def test_weights_limits_and_shuffling(prepared: Prepare, tmp_path: Path) -> None
     assert ids(prepared(a, seed=1).train) == ids(prepared(a, seed=1).train)
 
 
-def test_sources_of_one_name_stay_apart(prepared: Prepare, tmp_path: Path) -> None:
+def test_sources_with_equal_names_are_distinguished(prepared: Prepare, tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         pairs(tmp_path / folder / "a.jsonl", 3, folder)
@@ -369,7 +369,7 @@ def test_a_weight_repeats_nothing(prepared: Prepare, tmp_path: Path) -> None:
     assert not any("repeat" in warning for warning in report.warnings)
 
 
-def test_columns_beside_plain_text_are_pointed_out(prepared: Prepare, tmp_path: Path) -> None:
+def test_unread_columns_next_to_plain_text_are_reported(prepared: Prepare, tmp_path: Path) -> None:
     rows = [{"text": f"the dog {i}", "kind": "animal"} for i in range(4)]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     assert "not read: kind" in prepared(path).report.warnings[0]
@@ -402,7 +402,7 @@ def test_answers_to_one_prompt_stay_on_one_side(
     assert (len(asked[1]), len(result.validation)) == (5, 20)
 
 
-def test_one_prompt_for_nearly_everything_tells_nothing_apart(
+def test_a_prompt_shared_by_nearly_all_rows_is_not_grouped(
     tmp_path: Path, llama: PreTrainedTokenizerFast
 ) -> None:
     rows = [{"prompt": "Sing.", "chosen": f"la {n}", "rejected": f"lo {n}"} for n in range(20)]

@@ -80,7 +80,7 @@ def test_groups_are_numbered_over_sources() -> None:
     assert grouped([7, 8, 7], [8, 0, 0], [], [9]) == [[0, 1, 0], [1, 4, 5], [], [6]]
 
 
-def test_a_fixed_preamble_is_no_prompt() -> None:
+def test_a_fixed_preamble_is_not_a_prompt() -> None:
     assert grouped([7, 7, 7, 8]) == [[0, 1, 2, 3]]
     # Every row of one source has it, although that is less than half of all rows.
     many = list(range(1, 401))

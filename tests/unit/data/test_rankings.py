@@ -82,7 +82,7 @@ def test_answers_and_ranks_may_be_json_in_a_table() -> None:
         ({}, {"dimensions": {"harm": 1}}, "ranks has no dimensions"),
     ],
 )
-def test_what_is_no_ranking_says_why(
+def test_invalid_rankings_are_refused_with_a_reason(
     changed: dict[str, Any], source: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RowError, match=message):

@@ -135,7 +135,7 @@ def test_a_truncated_answer_is_not_given_an_end() -> None:
     assert LLAMA.eos_token_id not in cut.input_ids
 
 
-def test_a_row_that_lost_its_answer_says_what_would_help() -> None:
+def test_a_row_whose_answer_is_cut_off_is_reported_with_a_fix() -> None:
     row = CompletionRow("x:1", "the cat sat on a mat " * 10, "yes")
     (outcome,) = rows_of(LLAMA, size=16)([row])
     assert isinstance(outcome, Dropped)

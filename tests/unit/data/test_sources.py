@@ -33,7 +33,7 @@ def test_a_folder_is_read_in_order_and_without_notes(tmp_path: Path) -> None:
     assert origins == ["a.jsonl:1", "b.jsonl:1", "sub/c.jsonl:1"]
 
 
-def test_reading_goes_on_in_a_later_file(tmp_path: Path) -> None:
+def test_reading_resumes_in_a_later_file(tmp_path: Path) -> None:
     for name in "abc":
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": f"{name}{i}"} for i in range(3)])
     located = locate(Source(source=str(tmp_path)))

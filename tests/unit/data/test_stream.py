@@ -177,7 +177,7 @@ def test_nothing_to_learn_is_found_before_training(prepared: Prepare, tmp_path: 
         prepared(tmp_path / "e.jsonl", streaming=True)
 
 
-def test_another_file_cannot_go_on(prepared: Prepare, tmp_path: Path) -> None:
+def test_a_stream_does_not_resume_with_another_file(prepared: Prepare, tmp_path: Path) -> None:
     path = texts(tmp_path / "d.jsonl")
     state = table(prepared, path).state_dict()
     texts(path, 151)

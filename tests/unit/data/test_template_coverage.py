@@ -337,7 +337,7 @@ def test_special_tokens_of_turns_and_of_users_stay_text() -> None:
     assert rows.encoder.id_of("<|endoftext|>") not in row.input_ids
 
 
-def test_private_use_characters_stand_as_they_are() -> None:
+def test_private_use_characters_are_unchanged() -> None:
     tokenizer = byte_level()
     rows = tokenizer_of(tokenizer, "chatml")
     icons = "icon \ue0101\ue011 \ue010x\ue011 \ue01099\ue011\ue010"
@@ -352,7 +352,7 @@ def test_private_use_characters_stand_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("shape", ["prompt_completion", "preference", "unpaired", "prompt"])
-def test_tools_beside_a_prompt_are_rendered(shape: Any) -> None:
+def test_tools_next_to_a_prompt_are_rendered(shape: Any) -> None:
     """Kept for every shape with a prompt: of text, and of messages."""
     values = {
         "prompt": "Weather?", "completion": "Where?", "chosen": "Where?", "rejected": "No.",

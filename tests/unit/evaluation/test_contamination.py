@@ -42,7 +42,7 @@ def test_an_edited_item_is_found_and_half_of_it_decides() -> None:
     assert _found([SearchedItem(_LONG)], [[" ".join(words[:10])]]) == {}
 
 
-def test_a_phrase_of_all_items_is_no_contamination() -> None:
+def test_a_phrase_of_all_items_is_not_contamination() -> None:
     phrase = "Which of the following is the best answer to the question about topic number"
     items = [SearchedItem(f"{phrase} {n}") for n in range(12)]
     assert _found(items, [[f"{phrase} of the day"]]) == {}

@@ -14,7 +14,7 @@ from evaluation.models.likelihoods import compute_likelihoods, even_batches, sha
 from evaluation.models.windows import TokenRequest
 
 
-def test_rows_are_the_longest_inputs_that_start_alike() -> None:
+def test_rows_are_the_longest_inputs_with_a_common_prefix() -> None:
     inputs = [[1, 2], [1, 2, 3], [1], [2, 2], [1, 2, 3], [1, 2, 4, 5], []]
     rows = shared_rows(inputs)
     for number, row in enumerate(rows):

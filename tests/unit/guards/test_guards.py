@@ -169,7 +169,7 @@ def test_poisoned_weight(
     assert "pairs.jsonl" in said, "does not name the rows"
 
 
-def test_gradient_that_is_no_number(
+def test_gradient_that_is_not_finite(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def poison_gradient(trainer: CausalLmTrainer) -> None:

@@ -94,7 +94,7 @@ def test_a_missing_group_points_to_the_lifecycle_script(node: Path) -> None:
     assert "there is no group temper on the node" in refusal(settings(node))
 
 
-def test_a_platform_without_an_image_says_how_to_build_one(node: Path) -> None:
+def test_a_platform_without_an_image_is_refused_with_a_fix(node: Path) -> None:
     assert "temper publish-image gpu" in refusal(settings(node, image=""))
 
 

@@ -259,7 +259,7 @@ def test_scan_that_has_no_result(
         assert "(why)" in str(caught.value) and command in caught.value.fix
 
 
-def test_a_warning_is_shown_and_is_no_failure() -> None:
+def test_a_warning_is_shown_and_does_not_fail() -> None:
     def warn() -> str:
         raise CheckWarning("3 high", "rebuild")
 

@@ -65,7 +65,7 @@ def test_settings_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
         platform_settings(platform())
 
 
-def test_a_namespace_without_auto_resume_is_told() -> None:
+def test_a_namespace_without_auto_resume_is_reported() -> None:
     assert [n for n in ("kubeflow", "hyperpod-ns-a", "team-a") if not is_resumed(n)] == ["team-a"]
     assert _warnings(CLUSTER) == []
     [warning] = _warnings(KubernetesSettings("team-a"))

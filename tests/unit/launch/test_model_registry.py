@@ -210,7 +210,7 @@ def test_a_plan_of_an_adapter_in_s3(objects: dict[str, Any], tiny_model: Path) -
     assert read_shape(job(f"{MODEL}-1/", base_model=str(tiny_model))).layers == 2
 
 
-def test_a_run_on_this_machine_is_told_how_to_download(tmp_path: Path) -> None:
+def test_a_run_on_this_machine_is_refused_with_the_download_command(tmp_path: Path) -> None:
     named = job(f"registry:{GROUP}/1")
     (line,) = require_inputs(named, tmp_path)
     assert "not checked: the model registry is asked" in line

@@ -111,7 +111,7 @@ def test_differences_are_named(
     assert caught.value.fix == "correct network.existing in environments/dev.yaml"
 
 
-def test_an_endpoint_that_the_file_lists_is_no_collision(ec2: Any, vpc: dict[str, Any]) -> None:
+def test_an_endpoint_that_the_file_lists_is_not_a_collision(ec2: Any, vpc: dict[str, Any]) -> None:
     _endpoint(ec2, vpc)
     assert "as the file says" in _check({**vpc, "endpoints": ["ssm"]})
     assert "as the file says" in _check({**vpc, "endpoints": "all"})

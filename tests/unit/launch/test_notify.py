@@ -58,7 +58,7 @@ def test_an_address_is_subscribed_to_its_own_runs(
     assert notices.recipients() == [("anna@example.org", "confirmed")]
 
 
-def test_a_pending_confirmation_is_said(sns: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pending_confirmation_is_reported(sns: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     notices = RunNotices(DEV)
     pending = {"Endpoint": "anna@example.org", "SubscriptionArn": "PendingConfirmation"}
     monkeypatch.setattr(notices, "_subscriptions", lambda email="": iter([pending]))

@@ -226,7 +226,7 @@ def test_the_last_build_is_the_estimate(
 
 
 @pytest.mark.parametrize("version", ["-1", "1/2", "a b", '1";curl', "x" * 65])
-def test_a_version_that_is_no_tag_is_refused(source: ImageSource, version: str) -> None:
+def test_a_version_that_is_not_a_tag_is_refused(source: ImageSource, version: str) -> None:
     with pytest.raises(InvalidOptionError, match="--version"):
         read_source(source.root, version)
 

@@ -94,8 +94,7 @@ POINTS = {
         f"{RUNS}:test_answers_that_are_all_worth_the_same_stop_the_run",
     ),
     "13 feedback from principles": (
-        "tests.invariant.test_constitutional:"
-        "test_one_command_goes_from_prompts_to_an_aligned_model",
+        "tests.invariant.test_constitutional:test_one_command_trains_an_aligned_model_from_prompts",
     ),
 }
 

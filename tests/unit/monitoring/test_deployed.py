@@ -6,11 +6,13 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from deployment.account import DeploymentAccount
 from deployment.targets.base import AnsweringTarget, DeploymentTarget, connect_target
@@ -183,8 +185,7 @@ def test_captured_calls_of_an_endpoint_are_those_of_the_version_that_serves(
     assert code == LogError.exit_code and "support captures no calls" in message
     target.undeploy("support")
     target.deploy(deployments.request("support@1.0.0", capture="50%"))
-    ahead = timedelta(seconds=deployments.hosted.clock.now()) - timedelta(seconds=time.time())
-    monkeypatch.setattr("monitoring.watched_log._SKEW", ahead + timedelta(days=2))
+    monkeypatch.setattr("monitoring.watched_log._SKEW", timedelta(days=400))  # of the fake clock
 
     def ask(count: int) -> None:
         for number in range(count):
@@ -210,12 +211,47 @@ def test_captured_calls_of_an_endpoint_are_those_of_the_version_that_serves(
     target.undeploy("support")
 
 
-def test_a_component_says_why_its_calls_cannot_be_compared(
-    deployments: Deployments, watch: Watch
+def test_a_component_prints_its_requests_to_its_log_group(
+    deployments: Deployments,
+    watch: Watch,
+    pairs: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("monitoring.watched_log._SKEW", timedelta(days=400))  # of the fake clock
     deployments.register("a")
     target = connect_target("component", deployments.account)
     target.deploy(deployments.request("support@1.0.0", to="component"))
     code, _, message = watch(deployments.account)
-    assert code == LogError.exit_code and "captures no calls of endpoints with" in message
+    assert code == LogError.exit_code
+    assert "SageMaker does not capture" in message and "--setting LOG_REQUESTS=-" in message
+    target.undeploy("support")
+    printing = {"LOG_REQUESTS": "-"}
+    target.deploy(deployments.request("support@1.0.0", to="component", settings=printing))
+    logs = deployments.hosted.client("logs")
+    place = {
+        "logGroupName": "/aws/sagemaker/InferenceComponents/temper-dev-support",
+        "logStreamName": "requests",
+    }
+    with suppress(ClientError):
+        logs.create_log_group(logGroupName=place["logGroupName"])
+    logs.create_log_stream(**place)
+    now = datetime.fromtimestamp(deployments.hosted.clock.now(), UTC)
+    records = [
+        {
+            "format": "temper-request",
+            "id": str(number),
+            "time": now.isoformat(),
+            "model": "other" if number % 4 == 0 else "support",
+            "request": {"prompt": pair["prompt"]},
+            "answers": [{"text": "yes", "tokens": 1, "finish_reason": "stop"}],
+        }
+        for number, pair in enumerate(pairs[100:] * 2)
+    ]
+    stamp = int(time.time() * 1000)
+    events = [{"timestamp": stamp, "message": json.dumps(one)} for one in records]
+    logs.put_log_events(**place, logEvents=events)
+    options = WatchOptions("support", env="dev")
+    watched = read_watched_log(options, None, deployments.root / "read")
+    calls = choose_calls(watched, options, None)
+    assert len(calls) == CALLS * 2 * 3 // 4 and {call.model for call in calls} == {"support"}
     target.undeploy("support")

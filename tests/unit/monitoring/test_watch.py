@@ -198,6 +198,39 @@ def test_two_weeks_without_traffic(
     assert "the newest of 120 is of 2026-11-04 08:00 UTC" in message
 
 
+def test_a_fast_clock_a_small_sample_and_a_cut_record_are_one_note_each(
+    watched: Watched, found: tuple[Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = watched.alike.read_text().splitlines()
+    ahead = [json.dumps(captured("What is len?", "x", 24 * 36500)) for _ in range(3)]
+    log = tmp_path / "a.jsonl"
+    log.write_text("\n".join([*lines, lines[0][:200], *ahead]) + "\n")
+    _, report = watch(
+        log, tmp_path / "out", "--model", str(watched.run), "--usd-per-hour", "2",
+        "--logged-share", "1%", "--reference", str(found[0] / "reference.npz"),
+    )  # fmt: skip
+    assert [window["calls"] for window in report["windows"]] == [40, 40, 40]
+    fast, cut, sample = report["notes"]
+    assert fast.startswith("3 calls are dated in the future, up to 2126-") and "clock" in fast
+    assert cut.startswith("1 lines cannot be used: a.jsonl, line 121: not JSON")
+    assert sample.startswith("1% of the calls are logged")
+    (usage,) = report["usage"]
+    tokens = usage["prompt_tokens"] + usage["answer_tokens"]
+    assert usage["usd_per_1000_tokens"] == pytest.approx(1000 * 2 * 72 * 0.01 / tokens)
+    capsys.readouterr()
+    log.write_text("\n".join(ahead) + "\n")
+    code, message = refusal(capsys, log, "--model", str(watched.run))
+    assert code == LogError.exit_code and "3 calls are dated in the future" in message
+    code, message = refusal(capsys, log, "--model", str(watched.run), "--logged-share", "120%")
+    assert code == WatchError.exit_code and "--logged-share 120%: write the share" in message
+    few = write_records(tmp_path / "few.jsonl", [captured("a", "b") for _ in range(9)])
+    _, message = refusal(
+        capsys, few, "--model", str(watched.run), "--logged-share", "1%",
+        "--reference", str(found[0] / "reference.npz"), "--out", str(tmp_path / "few"),
+    )  # fmt: skip
+    assert "largest has 9" in message and "log more than 1% of the calls" in message
+
+
 def test_mixed_adapters_need_a_choice(
     watched: Watched, found: tuple[Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,7 +116,7 @@ def test_another_pipeline_is_refused(tmp_path: Path) -> None:
         executed.executed_results(other, tmp_path, context(tmp_path))
 
 
-def test_a_package_stands_for_one_model(tmp_path: Path) -> None:
+def test_a_package_is_refused_if_other_steps_train_another_model(tmp_path: Path) -> None:
     more = {
         "second": {"kind": "train", "job": "b"},
         "judged": {"kind": "evaluate", "model": "second", "suite": "suite.yaml"},

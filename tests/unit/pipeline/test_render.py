@@ -58,17 +58,29 @@ def test_the_emulated_service_accepts_the_definition(docs: Definition) -> None:
     assert definition_errors(parse_definition(json.dumps(docs.document))) == []
 
 
-def test_only_a_training_is_cached(docs: Definition) -> None:
-    """The cache compares addresses, and the same address can have new data.
-
-    The address of prepared data is named by their content.
-    """
-    cached = [name for name, step in steps(docs.document).items() if "CacheConfig" in step]
-    assert cached == ["train"]
-    channels = steps(docs.document)["train"]["Arguments"]["InputDataConfig"]
+def test_what_reads_content_by_its_name_is_cached(docs: Definition) -> None:
+    """The cache compares addresses, and the address of the sources can have new data."""
+    found = steps(docs.document)
+    assert [name for name, step in found.items() if "CacheConfig" in step] == ["train", "evaluate"]
+    channels = found["train"]["Arguments"]["InputDataConfig"]
     assert {"Get": "Steps.prepare-output.OutputParameters['folder']"} in [
         one["DataSource"]["S3DataSource"]["S3Uri"] for one in channels
     ]
+    inputs = found["evaluate"]["Arguments"]["ProcessingInputs"]
+    model, suite, champion = (one["S3Input"]["S3Uri"] for one in inputs)
+    assert model == {"Get": "Steps.train.ModelArtifacts.S3ModelArtifacts"}
+    assert champion == {"Get": "Steps.evaluate-champion.OutputParameters['folder']"}
+    assert suite.startswith(f"s3://{VALUES['buckets/data']}/pipelines/docs/suites/")
+
+
+def test_an_evaluation_against_an_address_is_not_cached(tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "pipelines/docs.yaml").read_text())
+    document["steps"]["evaluate"]["against"] = "s3://bucket/model/"
+    for step, key in (("prepare", "job"), ("train", "job"), ("evaluate", "suite")):
+        document["steps"][step][key] = str(ROOT / "pipelines" / document["steps"][step][key])
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(document))
+    assert "CacheConfig" not in steps(rendered(file).document)["evaluate"]
 
 
 def test_data_of_another_step_need_no_hub(docs: Definition) -> None:
@@ -130,7 +142,7 @@ def test_two_steps_of_one_name_are_found(docs: Definition) -> None:
     assert "prepare: two steps have this name" in definition_problems(document)
 
 
-def test_what_cannot_run_in_aws_is_said_at_once(tmp_path: Path) -> None:
+def test_steps_that_cannot_run_in_aws_are_all_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
     (tmp_path / "prepare.yaml").write_text(
         "name: p\nprepare: {sources: rows.jsonl, split: {validation: 5%}}\n"

@@ -27,7 +27,7 @@ def test_each_family_is_there(family: str) -> None:
     assert [name for name in instances() if name.partition(".")[0] == family]
 
 
-def test_every_row_says_where_it_comes_from() -> None:
+def test_every_row_has_a_source() -> None:
     table, costs = tables(), prices.tables()
     for row in [*table["accelerators"].values(), *table["instances"].values()]:
         assert row["source"] in table["sources"]
@@ -66,7 +66,7 @@ def recorded() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", instances())
-def test_ec2_says_the_same(name: str, recorded: dict[str, Any]) -> None:
+def test_instance_facts_agree_with_ec2(name: str, recorded: dict[str, Any]) -> None:
     ours, theirs = instances()[name], recorded[name]
     assert ours.vcpus == theirs["VCpuInfo"]["DefaultVCpus"]
     assert ours.memory_gib == theirs["MemoryInfo"]["SizeInMiB"] / 1024
@@ -94,7 +94,7 @@ def test_drivers_names_are_known() -> None:
 
 
 @pytest.mark.parametrize("name", cpu_instances())
-def test_ec2_says_the_same_of_instances_without_accelerators(
+def test_facts_of_instances_without_accelerators_agree_with_ec2(
     name: str, recorded: dict[str, Any]
 ) -> None:
     described = recorded[name]

@@ -31,9 +31,7 @@ def test_fits(job: str, tmp_path: Path) -> None:
     assert memory["total"] <= memory["device"]
 
 
-def test_refuses_and_says_what_would_fit(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refusals_name_what_would_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "plan.json"
     assert main(["plan", str(JOBS / "21-p4d-70b-full.yaml"), "--out", str(out)]) == 2
     plan = json.loads(out.read_text())

@@ -81,7 +81,7 @@ def test_a_token_pays_for_its_experts_alone() -> None:
     assert shape.active == pytest.approx(3.0e9, rel=0.1)
 
 
-def test_an_unknown_family_is_said_to_be_one() -> None:
+def test_an_unknown_family_is_reported() -> None:
     assert "not a family the plan knows" in shape_of(GPT2, NAMED).notes[0]
     with pytest.raises(JobError, match="hidden_size"):
         shape_of({"model_type": "whisper"}, NAMED)

@@ -81,7 +81,7 @@ def test_edits_by_chance_are_found_in_nearly_all_questions(rule: Decontamination
     assert found / tried >= 0.98
 
 
-def test_questions_that_differ_in_a_word_are_no_copies_of_each_other() -> None:
+def test_questions_that_differ_in_a_word_are_not_duplicates() -> None:
     held_out, patterns = TOPICS[:4], ("What are the first symptoms of {} in a child?",)
     items = [pattern.format(topic) for topic in TOPICS[4:] for pattern in patterns]
     items += [f"What are the early symptoms of {topic} in a child?" for topic in TOPICS[4:]]

@@ -168,7 +168,7 @@ def test_an_approval_by_other_means_is_a_change_by_its_author() -> None:
     )
 
 
-def test_a_reason_that_no_longer_holds_is_removed() -> None:
+def test_an_outdated_reason_is_removed() -> None:
     package = described(create_request(RECORD, package_files(RECORD)))
     first = update_request(package, StageChange("production", "a", "2026-11-21T09:00:00Z", "good"))
     second = update_request(

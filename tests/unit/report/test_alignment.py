@@ -179,7 +179,7 @@ def test_kto_is_told_by_how_well_good_is_told_from_bad(tmp_path: Path) -> None:
     assert "Warnings" not in page.headings
 
 
-def test_a_few_bad_answers_are_said_to_be_few(tmp_path: Path) -> None:
+def test_a_few_bad_answers_are_reported_with_their_number(tmp_path: Path) -> None:
     held = {"loss": 0.5, "margin": 0.0, "good_rows": 9.0, "bad_rows": 2.0, "rows": 11.0}
     folder = write_run(tmp_path / "r", job=job("kto"), evaluation=sides(held, held))
     assert [line.partition(",")[0] for line in collect_warnings(read_run_data(folder))] == [

@@ -206,7 +206,7 @@ def test_addresses_in_the_data_are_not_links(tmp_path: Path) -> None:
     assert page.html.count("//") == page.text.count("//") == 2
 
 
-def test_long_answers_and_rows_are_cut_and_say_so(tmp_path: Path) -> None:
+def test_long_answers_and_rows_are_cut_with_a_note(tmp_path: Path) -> None:
     long = "words" * 20_000
     side = measured(1.0, samples=[{"prompt": "p", "answer": long}])
     preview = [{"id": "1", "segments": [["a" * 3000, False], ["b" * 3000, True], ["c" * 50, True]]}]

@@ -37,7 +37,7 @@ def test_no_plan_is_no_reason_not_to_train(tmp_path: Path) -> None:
     assert prediction_line({}) == ""
 
 
-def test_a_line_says_what_will_not_fit() -> None:
+def test_the_line_of_the_plan_warns_of_too_little_memory() -> None:
     assert prediction_line(PREDICTED) == "plan: 4.0 of 16.0 GiB, 30 min 00 s to 1 h 30 min"
     too_much = {**PREDICTED, "memory_gib": {"total": 20.0, "device": 16.0}}
     assert "more than the device has" in prediction_line(too_much)

@@ -12,6 +12,7 @@ import pytest
 from monitoring.logs.read import read_log
 from preparation.masking import RowMask
 from serving.command import ServeError, ServeOptions, check_options
+from serving.container import options_from_environment
 from serving.http.request_log import RequestLog, _Answer, _Exchange
 from serving.transformers_model import TransformersServedModel
 from tests.unit.serving.running import running_server
@@ -114,3 +115,23 @@ def test_refuses_a_log_that_cannot_be_written(tmp_path: Path) -> None:
         check_options(ServeOptions("m", log_requests=tmp_path / "file"))
     with pytest.raises(ServeError, match="vLLM answers by itself"):
         check_options(ServeOptions("m", engine="vllm", log_requests=tmp_path))
+
+
+def test_prints_its_lines_where_a_service_collects_them(
+    served: TransformersServedModel, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with running_server(served, max_running=4, log_requests=Path("-")) as server:
+        body = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 3}
+        assert server.post("/v1/chat/completions", body).status_code == 200
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    (call,) = read_log(write_lines(tmp_path / "log.jsonl", lines)).calls
+    assert call.model == "tiny" and call.answer is not None
+    assert NAME not in lines[0]
+    options = options_from_environment({"TEMPER_SERVE_LOG_REQUESTS": "-"})
+    assert options.log_requests == Path("-")
+
+
+def write_lines(path: Path, lines: list[str]) -> Path:
+    """Write lines, and return the path."""
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path

@@ -206,6 +206,23 @@ def test_a_cached_result_is_reused_until_its_inputs_change(account: PipelineAcco
         assert status == "Succeeded" and len(account.jobs.requests) == before + 1
 
 
+def test_a_condition_reads_the_property_file_of_a_cached_step(account: PipelineAccount) -> None:
+    arguments = {"ProcessingOutputConfig": {"Outputs": [OUTPUT]}}
+    config = {"Enabled": True, "ExpireAfter": "P1D"}
+    files = EVALUATE["PropertyFiles"]
+    evaluate = processing("evaluate", arguments=arguments, CacheConfig=config, PropertyFiles=files)
+    account.create(evaluate, condition("better", DECISION, "open"), parameters=(REASON,))
+    decide(account, "open")
+    account.run()
+    # The output of this execution would be at another address, where nothing is written.
+    status, steps = account.run(
+        token="2" * 32, PipelineParameters=[{"Name": "Reason", "Value": "again"}]
+    )
+    assert status == "Succeeded" and "CacheHitResult" in steps["evaluate"]
+    assert steps["better"]["Metadata"]["Condition"] == {"Outcome": "True"}
+    assert steps["evaluate"]["Metadata"]["ProcessingJob"]["Arn"]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -229,9 +246,9 @@ def test_a_stopped_execution_stops_its_job_and_is_retried_from_there(
     account: PipelineAccount,
 ) -> None:
     account.create(processing("a"), processing("b", DependsOn=["a"]))
+    account.jobs.holding = {"b"}
     arn = account.start()
     token = {"PipelineExecutionArn": arn, "ClientRequestToken": "u" * 32}
-    account.jobs.holding = {"b"}
     pause = threading.Event()
     while "b" not in account.steps(arn) or len(account.jobs.requests) < 2:
         pause.wait(0.01)

@@ -88,7 +88,7 @@ def test_a_refused_probe_ends_the_evaluation(
     assert len(server.calls) == 1
 
 
-def test_a_probe_without_the_right_key_says_so(
+def test_a_probe_with_a_wrong_key_is_refused(
     suite: Path, server: CompletionsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.statuses = [(401, {})]
@@ -98,7 +98,7 @@ def test_a_probe_without_the_right_key_says_so(
     assert "vLLM" not in err
 
 
-def test_a_refused_answer_says_what_the_endpoint_said(
+def test_a_refusal_shows_the_message_of_the_endpoint(
     suite: Path, server: CompletionsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(tasks_of(suite, ANSWERS))
@@ -131,7 +131,7 @@ def test_log_probabilities_that_are_dropped_later_stop_the_evaluation(
     assert len(server.calls) == 3
 
 
-def test_a_response_that_is_no_json_is_shown(
+def test_a_response_that_is_not_json_is_shown(
     suite: Path, server: CompletionsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.alter = lambda body, response: "<html>502 proxy</html>"

@@ -129,7 +129,7 @@ def test_a_suite_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_gates_are_said_not_to_be_exported(
+def test_a_warning_names_gates_that_are_not_exported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = write_suite(tmp_path, "facts")
@@ -140,7 +140,7 @@ def test_gates_are_said_not_to_be_exported(
 
 
 @pytest.mark.parametrize("to", ["lm-eval", "inspect"])
-def test_tasks_whose_names_differ_in_a_hyphen_have_functions_of_their_own(
+def test_tasks_whose_names_differ_in_a_hyphen_have_separate_functions(
     tmp_path: Path, to: str
 ) -> None:
     suite = write_suite(tmp_path, "facts", scores=[{"kind": "classification"}])

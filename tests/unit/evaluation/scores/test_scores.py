@@ -198,7 +198,7 @@ def test_classification_takes_no_answer_with_two_labels() -> None:
     assert predicted == [["yes"], ["(none)"], ["(none)"], ["no"]]
 
 
-def test_classification_refuses_a_target_that_is_no_label() -> None:
+def test_classification_refuses_a_target_that_is_not_a_label() -> None:
     with pytest.raises(DataError, match="target 'maybe', which is none of the labels yes, no"):
         scored(Classification(kind="classification", labels=("yes", "no")), answered("", "maybe"))
 

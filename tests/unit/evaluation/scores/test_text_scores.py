@@ -61,7 +61,7 @@ def test_answer_pattern_takes_the_first_group_of_the_last_match() -> None:
     assert outcome.details == ({"extracted": ["B"]}, {"extracted": [None]})
 
 
-def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
+def test_an_invalid_regular_expression_is_refused() -> None:
     with pytest.raises(ValueError, match="not a regular expression"):
         ExactMatch(kind="exact_match", answer_pattern="(")
 

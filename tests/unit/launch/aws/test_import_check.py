@@ -53,7 +53,9 @@ def elsewhere(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages }}")
 
 
-def test_a_model_that_fits_is_said_to(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_can_be_imported_is_accepted(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert list(check_import(model, "us-east-1")) == []
     assert main(["check-import", str(model)]) == 0
     said = capsys.readouterr().out

@@ -112,7 +112,7 @@ def prepare(job: Path, *options: str) -> int:
     return main(["prepare", str(job), "--target", "sagemaker", "--env", "dev", *options])
 
 
-def test_first_call_quotes_asks_and_sends(
+def test_the_first_call_shows_a_price_asks_and_submits(
     account: Account, job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account.not_found()
@@ -206,7 +206,7 @@ def test_second_call_finds_the_job_and_spends_nothing(
     account.stub.assert_no_pending_responses()
 
 
-def test_failed_job_says_why_and_is_resumed_by_another(
+def test_a_failed_job_is_reported_with_its_reason_and_resumed_by_another(
     account: Account, job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account.found("Failed", FailureReason="AlgorithmError", ExitMessage="node 1: disk full")
@@ -258,7 +258,7 @@ def test_mistakes_are_named_before_anything_is_sent(
     assert message in capsys.readouterr().err
 
 
-def test_environment_without_processing_jobs_says_how_to_get_them(
+def test_an_environment_without_processing_jobs_is_refused_with_a_fix(
     account: Account, job: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     values = {k: v for k, v in PLATFORM.values.items() if k != "roles/processing"}

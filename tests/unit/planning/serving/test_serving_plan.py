@@ -186,7 +186,7 @@ def test_the_longest_request_fits_a_short_context(
         (["--max-token-ms", "0.5"], "no instance type of the catalog serves it"),
     ],
 )
-def test_what_cannot_be_planned_is_said(
+def test_models_that_cannot_be_planned_are_reported(
     model: str, capsys: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
     assert main(["plan-serving", model, *options]) == 2
