@@ -121,12 +121,15 @@ class _AnswerClock:
         """Measure a part."""
         now = time.monotonic()
         if part.token_count:
+            # Tokens of a part share its time; those of the first part came at once.
+            following, between = part.token_count, 0.0
             if self._last is None:
                 self._metrics.first_token.observe(now - self._request.arrived)
+                following -= 1
             else:
                 between = (now - self._last) / part.token_count
-                for _ in range(part.token_count):
-                    self._metrics.inter_token.observe(between)
+            for _ in range(following):
+                self._metrics.inter_token.observe(between)
             self._last = now
             self._tokens += part.token_count
             self._metrics.generation_tokens += part.token_count

@@ -6,9 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from serving.engine.requests import AnswerPart, FinishReason
+from serving.engine.base import EngineLoad
+from serving.engine.requests import AnswerPart, AnswerSettings, FinishReason, GenerationRequest
 from serving.engine.sampling import TokenLogProb
+from serving.http.answers import AnswerService, RequestLimits
+from serving.http.metrics import ServingMetrics
 from serving.http.part_delivery import PartDelivery, PartQueue, next_parts
+from serving.protocol.prepared import PreparedAnswer, PreparedRequest
+from serving.transformers_model import TransformersServedModel
 
 NEVER_S = 600.0
 
@@ -74,5 +79,38 @@ def test_a_text_before_an_error_is_not_lost() -> None:
         for part in (AnswerPart("a", 1), AnswerPart("b", 1), failed):
             queue.put_nowait((0, part))
         assert await next_parts(queue) == [(0, AnswerPart("ab", 2)), (0, failed)]
+
+    asyncio.run(run())
+
+
+def test_every_token_of_a_joined_part_is_measured(served: TransformersServedModel) -> None:
+    class Engine:
+        """Engine that answers with five tokens at once."""
+
+        load = EngineLoad(0, 0, 0)
+        alive = True
+
+        def submit(self, request: GenerationRequest) -> None:
+            for text in "abcd":
+                request.deliver(AnswerPart(text, 1))
+            request.deliver(AnswerPart("e", 1, finish_reason="length"))
+
+        def start(self) -> None: ...
+
+        def stop(self) -> None: ...
+
+        def cancel(self, request: GenerationRequest) -> None: ...
+
+    async def run() -> None:
+        metrics = ServingMetrics("tiny")
+        service = AnswerService(Engine(), metrics, RequestLimits(1, 60))
+        answer = PreparedAnswer([5], AnswerSettings(5))
+        prepared = PreparedRequest("tiny", served.formats[None], [answer], 1)
+        parts = [part async for _, part in service.stream(prepared)]
+        assert "".join(part.text for part in parts) == "abcde"
+        text = metrics.render(0, 0)
+        for name, count in (("time_to_first_token", 1), ("inter_token_latency", 4)):
+            assert f'vllm:{name}_seconds_count{{model_name="tiny"}} {count}\n' in text
+        assert 'vllm:generation_tokens_total{model_name="tiny"} 5\n' in text
 
     asyncio.run(run())

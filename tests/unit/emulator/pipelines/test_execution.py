@@ -246,9 +246,9 @@ def test_a_stopped_execution_stops_its_job_and_is_retried_from_there(
     account: PipelineAccount,
 ) -> None:
     account.create(processing("a"), processing("b", DependsOn=["a"]))
+    account.jobs.holding = {"b"}
     arn = account.start()
     token = {"PipelineExecutionArn": arn, "ClientRequestToken": "u" * 32}
-    account.jobs.holding = {"b"}
     pause = threading.Event()
     while "b" not in account.steps(arn) or len(account.jobs.requests) < 2:
         pause.wait(0.01)
