@@ -112,7 +112,7 @@ def read_golden(file: Path) -> list[GoldenPrompt]:
     prompts, problems = parse_golden(text)
     if problems:
         shown = [f"  {problem}" for problem in problems]
-        raise DataError("\n".join([f"{file}: {len(problems)} lines cannot be used", *shown]))
+        raise DataError("\n".join([f"{file}: lines that cannot be used: {len(problems)}", *shown]))
     if not prompts:
         raise DataError(f"{file} has no prompts")
     return prompts

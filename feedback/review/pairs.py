@@ -77,7 +77,7 @@ def read_pairs(path: Path) -> list[ReviewPair]:
     if problems:
         shown = "\n  ".join(problems[:_MAX_SHOWN])
         more = f"\n  and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
-        raise DataError(f"{path}: {len(problems)} lines cannot be used\n  {shown}{more}")
+        raise DataError(f"{path}: lines that cannot be used: {len(problems)}\n  {shown}{more}")
     if not pairs:
         raise DataError(f"{path} has no pairs. temper compare writes them: pairs.jsonl")
     return list(pairs.values())

@@ -99,7 +99,8 @@ def normal_reason(reason: Any) -> str | None:
 
 def _read_text(body: str) -> list[AnswerBody]:
     """Return the answers in the text of a body: JSON, or server-sent events."""
-    lines = [line for line in body.splitlines() if line.strip()]
+    # Events end with a line feed; `splitlines` would also cut texts at U+2028.
+    lines = [line for line in body.split("\n") if line.strip()]
     if lines and lines[0].startswith("data:"):
         events = []
         for line in lines:

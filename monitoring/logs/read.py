@@ -46,10 +46,10 @@ class CallLog:
         """Return what the user should know about the log."""
         notes = [*self.remarks]
         if self.without_body:
-            notes.append(f"{self.without_body:,} records have no prompt. {_WHY_NO_BODIES}")
+            notes.append(f"records without a prompt: {self.without_body:,}. {_WHY_NO_BODIES}")
         if self.unread:
             shown = "; ".join(self.problems)
-            notes.append(f"{self.unread:,} lines cannot be used: {shown}")
+            notes.append(f"lines that cannot be used: {self.unread:,} ({shown})")
         return notes
 
 

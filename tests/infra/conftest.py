@@ -47,6 +47,13 @@ class Assembly:
         ]
 
 
+def remove_bedrock(content: dict[str, Any]) -> None:
+    """Remove Bedrock from the settings of an environment, and the judges that are its models."""
+    del content["bedrock"]
+    for deployment in content["serving"]["deployments"]:
+        deployment.get("watch", {}).pop("judge", None)
+
+
 def synthesize(folder: Path, name: str, outdir: Path) -> Assembly:
     """Synthesize one environment to `outdir`."""
     import aws_cdk as cdk

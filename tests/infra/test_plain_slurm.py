@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.infra.conftest import TESTS, Assembly, synthesize
+from tests.infra.conftest import TESTS, Assembly, remove_bedrock, synthesize
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,8 @@ def plain_slurm(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     folder: Path = tmp_path_factory.mktemp("plain")
     content = yaml.safe_load((TESTS / "everything.yaml").read_text(encoding="utf-8"))
     content["name"] = "plain"
-    del content["hyperpod"]["accounting"], content["bedrock"]
+    del content["hyperpod"]["accounting"]
+    remove_bedrock(content)
     (folder / "plain.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return synthesize(folder, "plain", folder / "out")
 

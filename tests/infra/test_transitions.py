@@ -16,7 +16,7 @@ from stacks.transitions.deployment import deploy, destroy
 from stacks.transitions.endpoint_services import unsupported_zones
 from stacks.transitions.expansion import expand
 from stacks.transitions.plan import make_plan, plan_lines
-from tests.infra.conftest import TESTS, Assembly, synthesize
+from tests.infra.conftest import TESTS, Assembly, remove_bedrock, synthesize
 from tests.infra.template_account import RefusedError, TemplateAccount
 
 Change = Callable[[dict[str, Any]], None]
@@ -133,7 +133,7 @@ def test_what_was_retained_is_adopted_by_the_next_deployment(everything: Assembl
 
 
 def test_a_log_group_that_bedrock_left_is_adopted(everything: Assembly, tmp_path: Path) -> None:
-    without = _variant(tmp_path, lambda content: content.pop("bedrock"))
+    without = _variant(tmp_path, remove_bedrock)
     account = TemplateAccount()
     for folder in (everything.outdir, without.outdir):
         _deploy(account, folder)

@@ -97,7 +97,7 @@ def test_every_wrong_line_of_a_file_is_named(tmp_path: Path) -> None:
         {"prompt": "x", "tokens": ["a"], "log_probs": [None]},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no JSON\n")
-    with pytest.raises(DataError, match="5 lines cannot be used") as caught:
+    with pytest.raises(DataError, match="lines that cannot be used: 5") as caught:
         read_golden(file)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
         f"  line {number}" for number in (2, 3, 4, 5, 6)

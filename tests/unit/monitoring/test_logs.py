@@ -39,11 +39,14 @@ def test_reads_what_the_emulated_endpoint_captures(tmp_path: Path) -> None:
 def test_reads_a_captured_stream(tmp_path: Path) -> None:
     record = captured("What is len?", "")
     events = [
-        {"model": "a", "choices": [{"index": 0, "delta": {"content": "A func"}}]},
+        {"model": "a", "choices": [{"index": 0, "delta": {"content": "A\u2028func"}}]},
         {"choices": [{"index": 0, "delta": {"content": "tion."}, "finish_reason": "stop"}]},
         {"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 2}},
     ]
-    lines = [*(f"data: {json.dumps(event)}" for event in events), "data: [DONE]"]
+    lines = [
+        *(f"data: {json.dumps(event, ensure_ascii=False)}" for event in events),
+        "data: [DONE]",
+    ]
     record["captureData"]["endpointOutput"] = {
         "observedContentType": "text/event-stream",
         "mode": "OUTPUT",
@@ -51,7 +54,7 @@ def test_reads_a_captured_stream(tmp_path: Path) -> None:
         "data": base64.b64encode("\n\n".join(lines).encode()).decode(),
     }
     call = only(write_records(tmp_path / "a.jsonl", [record]))
-    assert (call.answer, call.model, call.answer_tokens) == ("A function.", "a", 2)
+    assert (call.answer, call.model, call.answer_tokens) == ("A\u2028function.", "a", 2)
 
 
 CONVERSE = {
@@ -141,7 +144,7 @@ def test_a_log_without_bodies_is_one_message(tmp_path: Path) -> None:
     record["input"], record["output"] = {"inputTokenCount": 7}, {"outputTokenCount": 3}
     only_output = captured("a", "b", config={"CaptureOptions": [{"CaptureMode": "Output"}]})
     write_records(tmp_path / "a.jsonl", [record, only_output])
-    with pytest.raises(LogError, match=r"2 records have no prompt.*text delivery") as raised:
+    with pytest.raises(LogError, match=r"records without a prompt: 2\..*text delivery") as raised:
         read_log(tmp_path)
     assert "capture Input and Output" in str(raised.value)
 

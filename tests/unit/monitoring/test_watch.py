@@ -212,7 +212,7 @@ def test_a_fast_clock_a_small_sample_and_a_cut_record_are_one_note_each(
     assert [window["calls"] for window in report["windows"]] == [40, 40, 40]
     fast, cut, sample = report["notes"]
     assert fast.startswith("3 calls are dated in the future, up to 2126-") and "clock" in fast
-    assert cut.startswith("1 lines cannot be used: a.jsonl, line 121: not JSON")
+    assert cut.startswith("lines that cannot be used: 1 (a.jsonl, line 121: not JSON")
     assert sample.startswith("1% of the calls are logged")
     (usage,) = report["usage"]
     tokens = usage["prompt_tokens"] + usage["answer_tokens"]
