@@ -42,11 +42,34 @@ HEADER = (
     "CPU ms/token",
 )
 WORDS = ("the", "model", "reads", "a", "prompt", "and", "writes", "an", "answer", "while", "others")
+SHAPES: dict[str, dict[str, int]] = {
+    "small": {
+        "hidden_size": 512,
+        "intermediate_size": 1408,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+    },
+    # Qwen2.5-0.5B, the smallest of the models that people serve.
+    "large": {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+    },
+}
 Results = dict[tuple[str, int], list[LoadResult]]
 
 
-def make_model(folder: Path, tokenizer_file: Path) -> int:
-    """Save a Llama with random weights, and return the number of its parameters."""
+def make_model(folder: Path, tokenizer_file: Path, shape: str) -> int:
+    """Save a Llama with random weights, and return the number of its parameters.
+
+    Args:
+        folder: Folder of the model.
+        tokenizer_file: Its `tokenizer.json`.
+        shape: Name of its dimensions in `SHAPES`.
+    """
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(plain_tokenizer(tokenizer_file)),
         eos_token="<|endoftext|>",
@@ -56,11 +79,7 @@ def make_model(folder: Path, tokenizer_file: Path) -> int:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=512,
-        intermediate_size=1408,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=4,
+        **SHAPES[shape],
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
@@ -263,14 +282,15 @@ def gguf_section(model: Path, size: int, arguments: argparse.Namespace) -> str:
     for _ in range(arguments.rounds):
         run_in_turns(ON_GGUF, file, model.with_name("log"), arguments.tokens, results)
         loads.append(os.getloadavg()[2])
-    return f"""### Serving of a GGUF file
+    larger, option = ("larger ", " --model large") if arguments.model == "large" else ("", "")
+    return f"""### Serving of a {larger}GGUF file
 
 {_setting(size, arguments.tokens)} The file is in Q8_0. llama.cpp's own server is that of the same
 bindings, in a process of its own with the same parameters; both are up and are asked in turns.
 "Temper is" is the median ratio of tokens per second over {arguments.rounds * TURNS} turns, with the
 lowest and the highest. The answers of both are equal in {equal_answers(ON_GGUF, results)} requests
 of the first turn. {_load(loads)}
-{circumstances(("xllamacpp",))} `make bench-serve ARGS="--only gguf"`.
+{circumstances(("xllamacpp",))} `make bench-serve ARGS="--only gguf{option}"`.
 
 {table(HEADER, rows(ON_GGUF, results))}
 """
@@ -310,14 +330,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=48, help="tokens of each answer")
     parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
+    parser.add_argument("--model", choices=SHAPES, default="small", help="size of the model")
     parser.add_argument("--only", choices=SECTIONS, help="one of the comparisons")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        size = make_model(model, arguments.tokenizer)
+        size = make_model(model, arguments.tokenizer, arguments.model)
         for name in [arguments.only] if arguments.only else SECTIONS:
             text = SECTIONS[name](model, size, arguments)
-            write_section("serving" if name == "safetensors" else f"serving-{name}", text)
+            section = "serving" if name == "safetensors" else f"serving-{name}"
+            write_section(section + ("" if arguments.model == "small" else "-large"), text)
             print(text)
 
 
