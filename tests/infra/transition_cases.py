@@ -76,7 +76,7 @@ CASES = (
         {"storage.lustre.efa": False},
     ),
     Case("larger `storage.lustre.capacity_gib`", {"storage.lustre.capacity_gib": 38400}),
-    Case("`bedrock` removed", {"bedrock": {}}),
+    Case("`bedrock` removed", {"bedrock": {}}, {"serving.deployments.0.watch.judge": None}),
     Case("`training.mlflow: false`", {"training.mlflow": False}),
     Case("another recipient in `monitoring.page`", {"monitoring.page": ["other@example.com"]}),
     Case("`monitoring.trail: false`", {"monitoring.trail": False}),
