@@ -91,7 +91,7 @@ def choose_calls(
     if deployment is not None and deployment.served_as is not None:
         log.calls = [call for call in log.calls if _is_same(call.model, deployment.served_as)]
         if not log.calls:
-            raise LogError(f"{log.source} has no call of {deployment.served_as}: nobody called it")
+            raise LogError(f"{log.source} has no call of {deployment.served_as}")
     _leave_out_future(log)
     calls = [call for call in log.calls if since is None or call.time >= since]
     if not calls:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 from launch.aws.run_objects import delete_prefixes
@@ -97,13 +98,19 @@ class ManagedTarget(AwsTarget, ABC, Generic[JobT]):
         prefix = self.output(submission)
         return [(str(prefix), self.store.size_bytes(prefix))]
 
+    def grader_deletions(self, submission: Submission) -> tuple[Callable[[], None], ...]:
+        """Return the deletions of what was created to score a run's answers."""
+        return (partial(delete_grader, self.account, submission.run, self.platform),)
+
     def delete(self, submission: Submission) -> list[str]:
         """Delete a run's objects and its grader; return those that stay, and why."""
         remaining = []
-        try:
-            delete_grader(self.account, submission.run, self.platform)
-        except LaunchError as error:
-            remaining.append(str(error))
+        # Without the role, the environment has no graders, and its engineers may delete none.
+        for delete in self.grader_deletions(submission) if self.platform.get(ROLE) else ():
+            try:
+                delete()
+            except LaunchError as error:
+                remaining.append(str(error))
         return [*remaining, *delete_prefixes(self.store, [self.output(submission)])]
 
     def job_document(self, run: RemoteRun) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment, require_environment
-from launch.errors import LaunchError
 from launch.managed.graders.evaluator import delete_evaluator, deploy_evaluator
 from launch.managed.graders.package import Contract
 from launch.managed.jobs import HubJob
@@ -112,14 +112,10 @@ class ServerlessTarget(ManagedTarget[HubJob], SageMakerTarget):
             return run.job.resources.grader
         return deploy_evaluator(self.account, submission.run, function, self.platform)
 
-    def delete(self, submission: Submission) -> list[str]:
-        """Delete a run's objects, its grader and its evaluator; return those that stay, and why."""
-        remaining = []
-        try:
-            delete_evaluator(self.account, submission.run, self.platform)
-        except LaunchError as error:
-            remaining.append(str(error))
-        return [*remaining, *super().delete(submission)]
+    def grader_deletions(self, submission: Submission) -> tuple[Callable[[], None], ...]:
+        """Return the deletions of a run's evaluator and of its grader."""
+        evaluator = partial(delete_evaluator, self.account, submission.run, self.platform)
+        return (evaluator, *super().grader_deletions(submission))
 
     def stop(self, submission: Submission) -> str:
         """Stop the job, or prevent its submission if the upload is still running."""

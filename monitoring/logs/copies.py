@@ -107,7 +107,7 @@ def copy_log_group(
                 _copy_bodies(store, message, folder)
     if not total:
         after = f" since {since:%Y-%m-%d %H:%M}" if since else ""
-        raise LogError(f"the log group {group} has no event of it{after}: nobody has called it")
+        raise LogError(f"the log group {group} has no event{after}: the deployment had no call")
     partial.replace(folder / _EVENTS)
     say(f"{total:,} events of {group} copied to {folder}")
     return folder

@@ -199,7 +199,7 @@ def train_steps(context: RenderContext, name: str, step: TrainStep) -> RenderedS
             **{channel: f"CHANNEL-{channel}" for channel in channels},
         },
         volume_gib=resources.volume_gib or JobRequirements().volume_gib,
-        # What other steps made is at paths of the container, and no name of the hub.
+        # Outputs of other steps are mounted in the container; they are not model ids of the Hub.
         needs_hub=any(not name.startswith(INPUTS) for name in hub_names(job)),
         mlflow=any(run.tracking.mlflow for run in stages_of(job)),
     )

@@ -14,7 +14,6 @@ from typing import Any
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.session import AwsSession, accept_existing, explain_aws_errors, says_not_found
 from launch.errors import LaunchError
-from launch.managed.graders.function import ROLE
 
 _TYPE, _VERSION, _SCHEMA = "JsonDoc", "1.0.0", "2.0.0"
 _TAKEN = ("ResourceInUse",)
@@ -107,8 +106,6 @@ def delete_evaluator(account: AwsSession, run: str, platform: PlatformParameters
     Raises:
         LaunchError: It cannot be deleted.
     """
-    if platform.get(ROLE) is None:
-        return  # the environment has no graders, and its engineers may not delete evaluators
     name = _content_name(run)
     with explain_aws_errors(f"deleting the evaluator {name}", ignore=says_not_found):
         account.client("sagemaker").delete_hub_content(

@@ -111,8 +111,6 @@ def delete_grader(account: AwsSession, run: str, platform: PlatformParameters) -
     Raises:
         LaunchError: It cannot be deleted.
     """
-    if platform.get(ROLE) is None:
-        return  # the environment has no graders, and its engineers may not delete functions
     name = function_name(run, platform)
     with explain_aws_errors(f"deleting the function {name}", ignore=_NOT_FOUND):
         account.client("lambda").delete_function(FunctionName=name)

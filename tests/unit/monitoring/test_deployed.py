@@ -129,7 +129,7 @@ def test_calls_of_bedrock_are_found_in_the_log_group_of_the_account(
         loggingConfig={**ON_CLOUDWATCH, "textDataDeliveryEnabled": True}
     )
     code, _, message = watch(bedrock.account)
-    assert code == LogError.exit_code and "nobody has called it" in message
+    assert code == LogError.exit_code and "the deployment had no call" in message
     assert isinstance(target, AnsweringTarget)
     target.ask("support", {"prompt": "a", "max_tokens": 1})  # waits until it is loaded
     call(bedrock, arn, [pair["prompt"] for pair in pairs[100:]])

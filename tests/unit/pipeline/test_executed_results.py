@@ -18,7 +18,7 @@ from pipeline.executed_model import ExecutedModel, find_executed_model
 from pipeline.load import LoadedPipeline
 from pipeline.run import RunOptions, run_pipeline
 from pipeline.state import PipelineFolder
-from tests.unit.pipeline.test_run import World, world  # noqa: F401 (a fixture)
+from tests.unit.pipeline.conftest import StepRecord
 from tests.unit.registry.runs import evaluated_run
 from training.models.weights_digest import weights_digest
 
@@ -97,13 +97,13 @@ def test_an_evaluation_that_the_execution_lacks_is_run_here(
 def test_only_the_steps_after_the_evaluation_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    world: World,  # noqa: F811 (the fixture)
+    recorded: StepRecord,
 ) -> None:
     champion(monkeypatch, None)
     place = context(tmp_path)
     place.results |= executed.executed_results(MODEL, run_against(tmp_path, None), place)
     assert run_pipeline(place, RunOptions()).outcome == "promoted"
-    assert world.ran == ["gate", "register"]
+    assert recorded.ran == ["gate", "register"]
     again = context(tmp_path)
     again.results |= executed.executed_results(MODEL, tmp_path / "runs/support/a", again)
     run = run_pipeline(again, RunOptions())

@@ -1,4 +1,4 @@
-"""What CreatePipeline refuses, and what it keeps."""
+"""Definitions that CreatePipeline rejects, and attributes that DescribePipeline returns."""
 
 from __future__ import annotations
 

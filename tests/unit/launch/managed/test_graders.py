@@ -277,7 +277,7 @@ def test_rows_and_rewards_that_no_grader_can_score_are_refused(
     managed: ManagedAccount, job: Callable[..., Path], questions: Path
 ) -> None:
     with questions.open("a") as file:
-        file.write(json.dumps({"prompt": "Who?", "reference": "nobody"}) + "\n")
+        file.write(json.dumps({"prompt": "Who?", "reference": "unknown"}) + "\n")
     path = grpo(job, f"bedrock:{NOVA_2}", "unscored", questions, train__global_batch_size=64)
     with pytest.raises(JobError, match=r"questions.jsonl:121: reward numeric_answer finds no"):
         submit_job(path, managed.bedrock_target)
